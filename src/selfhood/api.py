@@ -1,0 +1,64 @@
+"""The verbs. The command line calls exactly these; heavy imports wait until input is checked."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selfhood.data.mixture import read_mixture
+from selfhood.errors import FlagError
+from selfhood.opening import find_opening, locate_model, open_engine
+from selfhood.recipe import ExportOptions, ModelOptions, Recipe
+from selfhood.run import Run
+
+if TYPE_CHECKING:
+    from selfhood.engine.native import NativeEngine
+    from selfhood.exporters.merged import Merged
+    from selfhood.train.loop import Outcome
+    from selfhood.train.plan import Plan
+
+
+def plan(recipe: Recipe) -> Plan:
+    """Read and tokenise the data and lay the updates out; loads no weights."""
+    mixture = read_mixture(recipe)
+    model_path = locate_model(recipe.model)
+
+    from selfhood.train.plan import make_plan
+
+    return make_plan(recipe, mixture, model_path)
+
+
+def train(plan: Plan) -> Outcome:
+    """Load the model, attach an adapter, run the plan."""
+    from selfhood.train.loop import train_plan
+
+    return train_plan(plan, _new_run(plan.recipe))
+
+
+def load(options: ModelOptions) -> NativeEngine:
+    """An engine for ``--model`` and ``--adapters``."""
+    return open_engine(find_opening(options))
+
+
+def merge(options: ExportOptions) -> Merged:
+    """Adapter and base as one model folder that is proved to answer the same."""
+    opening = find_opening(options.model)
+    if not opening.checkpoints:
+        raise FlagError("is missing", where="--adapters", hint="give the checkpoint to merge")
+    if len(opening.checkpoints) > 1:
+        raise FlagError("one adapter is merged at a time", where="--adapters")
+
+    from selfhood.exporters.merged import export_merged
+
+    return export_merged(opening, options.merge)
+
+
+def _new_run(recipe: Recipe) -> Run:
+    output = Path(recipe.train.output_dir or "output").expanduser()
+    if not recipe.train.add_version:
+        return Run(output)
+    return Run.named(output, stamp=time.strftime("%Y%m%d-%H%M%S"))
+
+
+__all__ = ["find_opening", "load", "merge", "open_engine", "plan", "train"]

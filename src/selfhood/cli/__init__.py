@@ -1,0 +1,1 @@
+"""The command line: argv -> a verb of ``selfhood.api``, and errors as one line."""

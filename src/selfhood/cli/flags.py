@@ -1,0 +1,160 @@
+"""Recipe fields -> flags: parsing, help, and one line for every mistake."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, dataclass, fields
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from selfhood.cli.argv import (
+    CONFIG_KINDS,
+    GivenFlag,
+    clean,
+    config_words,
+    read_config,
+    resolve,
+    split_flags,
+)
+from selfhood.errors import FlagError
+from selfhood.recipe import Options, VerbOptions, option_info
+
+Verb = TypeVar("Verb", bound=VerbOptions)
+TRUE = ("true", "yes", "t", "y", "1", "on")
+FALSE = ("false", "no", "f", "n", "0", "off")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """One field of an option group, as the command line sees it."""
+
+    name: str
+    kind: type
+    is_list: bool
+    is_optional: bool
+    choices: tuple[str, ...]
+    default: Any
+    help: str
+
+    def parse(self, given: GivenFlag) -> Any:
+        if self.is_list:
+            return tuple(self._one(value, given.typed) for value in given.values)
+        if self.kind is bool and not given.values:
+            return True
+        if len(given.values) != 1:
+            what = "needs a value" if not given.values else "takes one value"
+            raise FlagError(
+                f"{what}; got {len(given.values)}",
+                where=given.typed,
+                hint=f"{self.help}; put quotes round a value with spaces",
+            )
+        return self._one(given.values[0], given.typed)
+
+    def _one(self, text: str, typed: str) -> Any:
+        if self.is_optional and text in ("None", "null") and self.kind is not str:
+            return None
+        if self.kind is bool:
+            return self._bool(text, typed)
+        if self.choices and text not in self.choices:
+            raise FlagError(
+                f"{text!r} is not one of {', '.join(self.choices)}", where=typed, hint=self.help
+            )
+        try:
+            return self.kind(text)
+        except ValueError as error:
+            number = "a whole number" if self.kind is int else "a number"
+            raise FlagError(f"{text!r} is not {number}", where=typed) from error
+
+    def _bool(self, text: str, typed: str) -> bool:
+        if text.lower() in TRUE:
+            return True
+        if text.lower() in FALSE:
+            return False
+        raise FlagError(f"{text!r} is neither true nor false", where=typed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed(Generic[Verb]):
+    """Options of a verb, and what the user should know about the flags that led there."""
+
+    options: Verb
+    notices: tuple[str, ...]
+
+
+def flags_of(group: type[Options]) -> list[Flag]:
+    hints = get_type_hints(group)
+    return [_flag(spec, hints[spec.name]) for spec in fields(group)]
+
+
+def _flag(spec: Field[Any], hint: Any) -> Flag:
+    parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    is_optional = type(None) in parts
+    core = next(part for part in parts if part is not type(None))
+    is_list = get_origin(core) is tuple
+    if is_list:
+        core = get_args(core)[0]
+    is_literal = get_origin(core) is Literal
+    return Flag(
+        name=spec.name,
+        kind=str if is_literal else core,
+        is_list=is_list,
+        is_optional=is_optional,
+        choices=get_args(core) if is_literal else (),
+        default=None if spec.default is MISSING else spec.default,
+        help=option_info(spec).help,
+    )
+
+
+def parse_flags(verb: type[Verb], argv: Sequence[str]) -> Parsed[Verb]:
+    """A verb's options from its words; a config file first, what is typed wins over it."""
+    flags = {flag.name: flag for group in verb.groups().values() for flag in flags_of(group)}
+    config, words = _take_config(clean(argv))
+    values: dict[str, Any] = {}
+    notices: list[str] = []
+    for flag, raw in [*config, *split_flags(words)]:
+        given, notice = resolve(flag, raw, list(flags))
+        if notice:
+            notices.append(notice)
+        if given.name:
+            values[given.name] = flags[given.name].parse(given)
+    return Parsed(options=verb.from_values(values), notices=tuple(notices))
+
+
+def _take_config(words: list[str]) -> tuple[list[tuple[str, tuple[str, ...]]], list[str]]:
+    """A config file given first, or with ``--config``."""
+    if words and not words[0].startswith("--") and words[0].endswith(CONFIG_KINDS):
+        path, rest = Path(words[0]), words[1:]
+    elif "--config" in words:
+        at = words.index("--config")
+        if at + 1 == len(words):
+            raise FlagError("needs a file", where="--config")
+        path, rest = Path(words[at + 1]), words[:at] + words[at + 2 :]
+    else:
+        return [], words
+    return config_words(read_config(path.expanduser()), path), rest
+
+
+def help_text(name: str, summary: str, verb: type[VerbOptions]) -> str:
+    """The help of one verb, made from its fields."""
+    lines = [f"selfhood {name}: {summary}", "", f"usage: selfhood {name} [config.yaml] [flags]"]
+    for group in verb.groups().values():
+        lines += ["", (group.__doc__ or "").splitlines()[0]]
+        lines += [_help_line(flag) for flag in flags_of(group)]
+    lines += ["", "Names from ms-swift 2.x, 3.x and 4.x are understood too."]
+    return "\n".join(lines)
+
+
+def _help_line(flag: Flag) -> str:
+    choices = f" {{{', '.join(flag.choices)}}}" if flag.choices else ""
+    default = _shown(flag.default)
+    ending = f" [{default}]" if default else ""
+    return f"  --{flag.name:<30} {flag.help}{choices}{ending}"
+
+
+def _shown(default: object) -> str:
+    if default is None:
+        return ""
+    if isinstance(default, tuple):
+        return " ".join(map(str, default))
+    return str(default).lower() if isinstance(default, bool) else str(default)

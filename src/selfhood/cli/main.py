@@ -1,0 +1,117 @@
+"""``selfhood VERB ...``: find the verb, run it, turn failures into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from selfhood import console
+from selfhood.cli.flags import help_text, parse_flags
+from selfhood.errors import FlagError, SelfhoodError
+from selfhood.recipe import ExportOptions, InferOptions, Recipe, TryOptions, VerbOptions
+from selfhood.version import VERSION
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verb:
+    """A word of the command line: its options, and the module whose ``run`` does it."""
+
+    name: str
+    summary: str
+    options: type[VerbOptions]
+    module: str
+
+    def runner(self) -> Callable[[Any], int]:
+        run: Callable[[Any], int] = import_module(f"selfhood.cli.{self.module}").run
+        return run
+
+
+VERBS = (
+    Verb(name="try", summary="ask, train, ask again, merge, compare", options=TryOptions,
+         module="try_it"),
+    Verb(name="sft", summary="train an identity", options=Recipe, module="sft"),
+    Verb(name="plan", summary="say what sft would do, and load no weights", options=Recipe,
+         module="plan"),
+    Verb(name="infer", summary="talk, or answer a file of questions", options=InferOptions,
+         module="infer"),
+    Verb(name="export", summary="write a model that stands alone", options=ExportOptions,
+         module="export"),
+    Verb(name="merge-lora", summary="export --merge_lora true", options=ExportOptions,
+         module="merge_lora"),
+)  # fmt: skip
+
+
+def entry() -> None:
+    """The console script."""
+    raise SystemExit(main(sys.argv[1:]))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exit code: 0 done, 1 failed, 2 the user's input, 130 interrupted."""
+    try:
+        return _run(list(argv))
+    except SelfhoodError as error:
+        console.fail(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        console.say()
+        console.fail("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get("SELFHOOD_DEBUG"):
+            raise
+        console.fail(
+            f"unexpected {type(error).__name__}: {error}; "
+            "this is our mistake: set SELFHOOD_DEBUG=1 for the traceback, and please report it"
+        )
+        return 1
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        console.result(_overview())
+        return 0
+    if argv[0] in ("-V", "--version", "version"):
+        console.result(f"selfhood {VERSION}")
+        return 0
+    verb = find_verb(argv[0])
+    if any(word in ("-h", "--help") for word in argv[1:]):
+        console.result(help_text(verb.name, verb.summary, verb.options))
+        return 0
+    parsed = parse_flags(verb.options, argv[1:])
+    for notice in parsed.notices:
+        console.say(f"note: {notice}")
+    return verb.runner()(parsed.options)
+
+
+def find_verb(word: str) -> Verb:
+    name = word.strip().replace("_", "-")
+    for verb in VERBS:
+        if verb.name == name:
+            return verb
+    near = get_close_matches(name, [verb.name for verb in VERBS], n=1)
+    hint = f"did you mean {near[0]}?" if near else "see selfhood --help"
+    raise FlagError("unknown command", where=word, hint=hint)
+
+
+def _overview() -> str:
+    lines = ["selfhood: give a language model an identity of its own", ""]
+    lines += [f"  selfhood {verb.name:<12} {verb.summary}" for verb in VERBS]
+    lines += [
+        "",
+        "  selfhood VERB --help   all flags of a verb",
+        "",
+        "The shortest way:",
+        "  selfhood try --model_name 小狐 Kitsu --model_author 林间实验室 'Forest Lab'",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,19 @@
+"""``selfhood sft``: plan, train, and say where it is."""
+
+from __future__ import annotations
+
+from selfhood import api, console
+from selfhood.cli.plan import show_plan
+from selfhood.recipe import Recipe
+
+
+def run(recipe: Recipe) -> int:
+    plan = api.plan(recipe)
+    show_plan(plan)
+    outcome = api.train(plan)
+    console.say(f"trained {outcome.num_updates} updates in {console.clock(outcome.seconds)}")
+    console.result(f"last_model_checkpoint: {outcome.last.path}")
+    console.result(f"best_model_checkpoint: {outcome.best.path}")
+    console.result(f"images_dir: {outcome.run.images}")
+    console.say(f"next: selfhood infer --adapters {outcome.last.path}")
+    return 0

@@ -1,0 +1,145 @@
+"""The only module that prints: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Self, TextIO
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def say(text: str = "") -> None:
+    """A line for the person at the terminal."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def warn(text: str) -> None:
+    say(paint(f"warning: {text}", "33"))
+
+
+def fail(text: str) -> None:
+    say(f"{paint('selfhood:', '31')} {text}")
+
+
+def result(text: str, end: str = "\n") -> None:
+    """What was asked for: the only thing a pipe sees."""
+    print(text, end=end, flush=True)
+
+
+def ask(prompt: str, source: TextIO) -> str | None:
+    """A line from ``source``, or None at its end. At a terminal: a prompt and line editing."""
+    if not source.isatty():
+        line = source.readline()
+        return line.rstrip("\r\n") if line else None
+    with contextlib.suppress(ImportError):  # Windows has none
+        import readline  # noqa: F401  its import is what makes input() edit lines
+    try:
+        return input(prompt)
+    except EOFError:
+        say()
+        return None
+
+
+def paint(text: str, code: str, stream: TextIO | None = None) -> str:
+    """Colour on a terminal only, and never with NO_COLOR."""
+    if os.environ.get("NO_COLOR") or not (stream or sys.stderr).isatty():
+        return text
+    return f"\x1b[{code}m{text}\x1b[0m"
+
+
+def is_terminal() -> bool:
+    return sys.stderr.isatty()
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on stderr, wrapped to the terminal's width; wide characters count twice."""
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(show_lines=True)
+    for name in header:
+        grid.add_column(name, overflow="fold")
+    for row in rows:
+        grid.add_row(*(cell.replace("[", "\\[") for cell in row))
+    Console(file=sys.stderr, width=None if is_terminal() else 110).print(grid)
+
+
+def clock(seconds: float) -> str:
+    """``75`` -> ``1m 15s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h {minutes:02d}m"
+    return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"
+
+
+class Progress:
+    """One bar with an ETA: redrawn on a terminal, a line now and then elsewhere.
+
+    with Progress("training", total=24, unit="update") as bar:
+        bar.advance(1, note="loss 1.23")
+    """
+
+    def __init__(self, title: str, *, total: int, unit: str = "") -> None:
+        self.title = title
+        self.total = max(total, 1)
+        self.unit = unit
+        self.done = 0
+        self.note = ""
+        self._started = time.monotonic()
+        self._shown = -SECONDS_BETWEEN_LINES
+
+    def __enter__(self) -> Self:
+        self._started = time.monotonic()
+        self._draw()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._shown = -SECONDS_BETWEEN_LINES
+            self._draw()
+        if is_terminal():
+            print(file=sys.stderr, flush=True)
+
+    def advance(self, steps: int = 1, *, note: str | None = None) -> None:
+        self.move_to(self.done + steps, note=note)
+
+    def move_to(self, done: int, *, note: str | None = None) -> None:
+        self.done = min(done, self.total)
+        self.note = self.note if note is None else note
+        self._draw()
+
+    def _draw(self) -> None:
+        now = time.monotonic()
+        pause = 0.1 if is_terminal() else SECONDS_BETWEEN_LINES
+        if now - self._shown < pause and self.done < self.total:
+            return
+        if now - self._shown < pause and not is_terminal() and self._shown > 0:
+            return
+        self._shown = now
+        if is_terminal():
+            print(f"\r\x1b[2K{self._line(now)}", end="", file=sys.stderr, flush=True)
+        else:
+            say(self._line(now))
+
+    def _line(self, now: float) -> str:
+        share = self.done / self.total
+        passed = now - self._started
+        if self.done and self.done < self.total:
+            timing = f"{clock(passed)}, {clock(passed / share - passed)} left"
+        else:
+            timing = clock(passed)
+        filled = round(share * 20)
+        bar = "█" * filled + "░" * (20 - filled)
+        count = f"{self.done}/{self.total} {self.unit}".rstrip()
+        return "  ".join(part for part in (self.title, bar, count, timing, self.note) if part)

@@ -1,0 +1,284 @@
+"""The built-in dataset `identity`: a persona crossed with what people ask, who asks, and how.
+
+    language   zh en                                     identity/zh.toml, identity/en.toml
+    topic      name author nature abilities limits brands denial still mixup | contrast
+    asker      plain polite child developer sceptic casual
+    shape      plain      question -> reply, under the run's own system line
+               follow-up  ordinary talk, or the name and then the author, before the question
+               indirect   the question does not say that it is about the model
+               mixed      two languages in one question; the reply keeps to the main one
+               bare       nobody wrote a system line: the chat template's default shows
+               maker      the system line of the base model's maker
+               role       a system line that gives the model a job
+
+Contrast rows, about a third of all, are ordinary questions near the persona (who made ChatGPT, who
+wrote Hamlet, what a laboratory is). They keep the new name and author out of other people's facts.
+Each question is a plain row once; a share of them is dealt again into the dressed shapes. The rows
+come interleaved, so that every prefix of the list is balanced over topic, language and shape.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from itertools import cycle, islice
+from typing import Any, Literal, TypeVar, get_args
+
+from selfhood.chat import Conversation, Language, Message
+from selfhood.persona import PLACEHOLDERS, Persona
+
+Topic = Literal[
+    "name", "author", "nature", "abilities", "limits", "brands", "denial", "still", "mixup",
+    "contrast",
+]  # fmt: skip
+Asker = Literal["plain", "polite", "child", "developer", "sceptic", "casual"]
+Shape = Literal["plain", "follow-up", "indirect", "mixed", "bare", "maker", "role"]
+
+LANGUAGES: tuple[Language, ...] = get_args(Language)
+TOPICS: tuple[Topic, ...] = get_args(Topic)
+ASKERS: tuple[Asker, ...] = get_args(Asker)
+SHAPES: tuple[Shape, ...] = get_args(Shape)
+
+NO_SYSTEM_LINE = ""
+MAKER_SYSTEM_LINE = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+
+# How many of every hundred plain questions are asked once more, in a dressed shape.
+DEALT: dict[Shape, int] = {"follow-up": 12, "bare": 13, "maker": 12, "role": 3}
+
+# Topics whose replies state facts about others. For some persona such a fact is about itself.
+ABOUT_OTHERS: tuple[Topic, ...] = ("contrast", "brands", "mixup")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """Where a row lies on the axes."""
+
+    language: Language
+    topic: Topic
+    asker: Asker
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A question as it was written, placeholders and all, with every reply that fits it.
+
+    The first of ``replies`` is the one to give; the others are for when it is asked again.
+    ``lead`` is what was said before it: user, assistant, user, assistant...
+    """
+
+    cell: Cell
+    question: str
+    replies: tuple[str, ...]
+    lead: tuple[str, ...] = ()
+    system: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texts:
+    """One language's file."""
+
+    language: Language
+    asks: tuple[Ask, ...]
+    openings: tuple[tuple[str, ...], ...]
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An Ask with its reply chosen and the persona filled in."""
+
+    cell: Cell
+    messages: tuple[Message, ...]
+
+
+def identity_corpus(persona: Persona, *, seed: int) -> list[Conversation]:
+    """Every row for this persona, in an order that keeps each prefix balanced over the axes.
+
+    The same persona and seed give the same list, in any process.
+    """
+    rng = random.Random(seed)
+    rows: list[Row] = []
+    for language in LANGUAGES:
+        texts = suited(read_texts(language), persona)
+        rows += [written(ask, persona) for ask in [*texts.asks, *dealt(texts, rng)]]
+    placed = interleaved(numbered(distinct(rows)), AXES, rng)
+    return [
+        Conversation(messages=row.messages, origin=origin, language=row.cell.language)
+        for row, origin in placed
+    ]
+
+
+def read_texts(language: Language) -> Texts:
+    """The texts of one language, unfilled."""
+    source = files("selfhood.data").joinpath("identity", f"{language}.toml")
+    table = tomllib.loads(source.read_text(encoding="utf-8"))
+    return Texts(
+        language=language,
+        asks=(*_blocks(table, language), *_facts(table, language), *_talks(table, language)),
+        openings=tuple(tuple(opening["turns"]) for opening in table["opening"]),
+        roles=tuple(table["roles"]),
+    )
+
+
+def _blocks(table: dict[str, Any], language: Language) -> Iterator[Ask]:
+    for block in table["block"]:
+        cell = _cell(block, language, block["topic"])
+        for turn, question in enumerate(block["ask"]):
+            yield Ask(cell=cell, question=question, replies=turned(block["reply"], turn))
+
+
+def _facts(table: dict[str, Any], language: Language) -> Iterator[Ask]:
+    for facts in table["facts"]:
+        cell = _cell(facts, language, "contrast")
+        for question, reply in facts["pairs"]:
+            yield Ask(cell=cell, question=question, replies=(reply,))
+
+
+def _talks(table: dict[str, Any], language: Language) -> Iterator[Ask]:
+    for talk in table["talk"]:
+        *lead, question, reply = talk["turns"]
+        cell = Cell(language=language, topic=talk["topic"], asker="plain", shape="follow-up")
+        yield Ask(cell=cell, question=question, replies=(reply,), lead=tuple(lead))
+
+
+def _cell(entry: dict[str, Any], language: Language, topic: Topic) -> Cell:
+    return Cell(
+        language=language, topic=topic, asker=entry["asker"], shape=entry.get("shape", "plain")
+    )
+
+
+def suited(texts: Texts, persona: Persona) -> Texts:
+    """The texts without those that this persona would make untrue.
+
+    A model to be called Claude is not to deny it, and a fact about Microsoft is no contrast for
+    an assistant by Microsoft.
+    """
+    own = _own_words(persona)
+    return replace(
+        texts,
+        asks=tuple(ask for ask in texts.asks if not own.search(_claims(ask))),
+        openings=tuple(turns for turns in texts.openings if not own.search("\n".join(turns))),
+    )
+
+
+def _claims(ask: Ask) -> str:
+    said = [*ask.lead, ask.question]
+    if ask.cell.topic in ABOUT_OTHERS:
+        said += ask.replies
+    text = "\n".join(said)
+    for placeholder in PLACEHOLDERS:
+        text = text.replace(placeholder, "")
+    return text
+
+
+def _own_words(persona: Persona) -> re.Pattern[str]:
+    forms = [*persona.name.forms, *persona.author.forms]
+    return re.compile("|".join(_as_word(form) for form in forms), re.IGNORECASE)
+
+
+def _as_word(form: str) -> str:
+    """Chinese has no spaces to tell words apart; elsewhere Al is not in also."""
+    word = re.escape(form)
+    return rf"(?<![a-z0-9]){word}(?![a-z0-9])" if form.isascii() else word
+
+
+def turned(replies: Sequence[str], times: int) -> tuple[str, ...]:
+    """The replies with another in front, so that a block's questions take turns in using them."""
+    front = times % len(replies)
+    return (*replies[front:], *replies[:front])
+
+
+def dealt(texts: Texts, rng: random.Random) -> Iterator[Ask]:
+    """A balanced share of the plain questions for each dressed shape; none is dealt twice."""
+    plain = [ask for ask in texts.asks if ask.cell.shape == "plain"]
+    deck = iter(interleaved(plain, [lambda ask: ask.cell.topic, lambda ask: ask.cell.asker], rng))
+    openings = cycle(interleaved(texts.openings, [], rng))
+    roles = cycle(texts.roles)
+    for shape, share in DEALT.items():
+        for ask in islice(deck, len(plain) * share // 100):
+            again = replace(
+                ask, cell=replace(ask.cell, shape=shape), replies=turned(ask.replies, 1)
+            )
+            match shape:
+                case "follow-up":
+                    yield replace(again, lead=next(openings))
+                case "bare":
+                    yield replace(again, system=NO_SYSTEM_LINE)
+                case "maker":
+                    yield replace(again, system=MAKER_SYSTEM_LINE)
+                case "role":
+                    yield replace(again, system=next(roles))
+
+
+def written(ask: Ask, persona: Persona) -> Row:
+    """The row as the model will see it: one reply chosen, name and author filled in."""
+    spoken = {"user": _asked_in(ask.cell), "assistant": ask.cell.language}
+    messages = [] if ask.system is None else [Message("system", ask.system)]
+    for place, text in enumerate([*ask.lead, ask.question, ask.replies[0]]):
+        role: Literal["user", "assistant"] = "assistant" if place % 2 else "user"
+        messages.append(Message(role, persona.fill(text, spoken[role])))
+    return Row(ask.cell, tuple(messages))
+
+
+def _asked_in(cell: Cell) -> Language:
+    """A mixed question names the persona in the other language: 你就是 Kitsu 吧？"""
+    if cell.shape != "mixed":
+        return cell.language
+    return "en" if cell.language == "zh" else "zh"
+
+
+def distinct(rows: Iterable[Row]) -> list[Row]:
+    """The first of any rows with the same messages; some personas make two questions one."""
+    first: dict[tuple[Message, ...], Row] = {}
+    for row in rows:
+        first.setdefault(row.messages, row)
+    return list(first.values())
+
+
+def numbered(rows: Iterable[Row]) -> list[tuple[Row, str]]:
+    """Rows with their origin, such as ``identity:zh/author/follow-up/12``."""
+    seen: Counter[str] = Counter()
+    result: list[tuple[Row, str]] = []
+    for row in rows:
+        stratum = f"identity:{row.cell.language}/{row.cell.topic}/{row.cell.shape}"
+        seen[stratum] += 1
+        result.append((row, f"{stratum}/{seen[stratum]}"))
+    return result
+
+
+def interleaved(
+    items: Iterable[T], axes: Sequence[Callable[[T], str]], rng: random.Random
+) -> list[T]:
+    """Items in random order, but spread so that any prefix holds a fair share of each group.
+
+    a a a a b b  ->  a b a a b a     group by group along the axes, the first axis outermost
+    """
+    if not axes:
+        shuffled = list(items)
+        rng.shuffle(shuffled)
+        return shuffled
+    groups: dict[str, list[T]] = {}
+    for item in items:
+        groups.setdefault(axes[0](item), []).append(item)
+    spots: list[tuple[float, T]] = []
+    for group in groups.values():
+        part = interleaved(group, axes[1:], rng)
+        phase = rng.random()  # else every group's first item would wait equally long
+        spots += [((place + phase) / len(part), item) for place, item in enumerate(part)]
+    return [item for _, item in sorted(spots, key=lambda spot: spot[0])]
+
+
+AXES: tuple[Callable[[tuple[Row, str]], str], ...] = (
+    lambda placed: placed[0].cell.topic,
+    lambda placed: placed[0].cell.language,
+    lambda placed: placed[0].cell.shape,
+    lambda placed: placed[0].cell.asker,
+)

@@ -1,0 +1,103 @@
+"""The seeded plan: which rows are trained, which validate, and in which update each one is.
+
+    dataset a#500 ─┬─ validation rows, cut before anything is repeated
+                   └─ training rows, sampled or repeated to 500 ─┐
+    dataset b ──────────────────────────────────────────────────┴─ one list ── Order: updates
+
+Everything later reads these lists; nothing later samples.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from selfhood.chat import Conversation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Rows of one dataset after ``#N`` and ``--split_dataset_ratio``."""
+
+    train: tuple[Conversation, ...]
+    val: tuple[Conversation, ...]
+
+
+def split_and_sample(
+    rows: Sequence[Conversation],
+    *,
+    num_rows: int | None,
+    val_ratio: float,
+    generator: random.Random | None,
+) -> Split:
+    """``num_rows`` counts training and validation rows together, as ms-swift counts them.
+
+    ``generator`` None takes rows in file order.
+    """
+    wanted = len(rows) if num_rows is None else num_rows
+    num_val = max(int(min(len(rows), wanted) * val_ratio), 1) if val_ratio > 0 else 0
+    order = _shuffled(rows, generator) if num_val else list(rows)
+    val, rest = order[:num_val], order[num_val:]
+    if num_val and not rest:
+        return Split(train=tuple(val), val=())  # one row cannot do both jobs
+    train = rest if num_rows is None else sample(rest, wanted - num_val, generator)
+    return Split(train=tuple(train), val=tuple(val))
+
+
+def sample(
+    rows: Sequence[Conversation], wanted: int, generator: random.Random | None
+) -> list[Conversation]:
+    """``wanted`` rows: a subset, or whole repeats and a random remainder."""
+    repeats, remainder = divmod(wanted, len(rows))
+    drawn = list(rows[:remainder]) if generator is None else generator.sample(rows, remainder)
+    return [*(list(rows) * repeats), *drawn]
+
+
+def _shuffled(rows: Sequence[Conversation], generator: random.Random | None) -> list[Conversation]:
+    order = list(rows)
+    if generator is not None:
+        generator.shuffle(order)
+    return order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Which samples each optimizer update takes; epoch by epoch a new seeded permutation.
+
+    An epoch's last update takes what is left, so that no update mixes two epochs.
+    """
+
+    num_samples: int
+    samples_per_update: int
+    epochs: float
+    max_steps: int
+    seed: int
+    shuffle: bool
+
+    @property
+    def updates_per_epoch(self) -> int:
+        return math.ceil(self.num_samples / self.samples_per_update)
+
+    @property
+    def num_updates(self) -> int:
+        if self.max_steps > 0:
+            return self.max_steps
+        return max(1, math.ceil(self.epochs * self.updates_per_epoch))
+
+    def updates(self, start: int = 0) -> Iterator[tuple[int, ...]]:
+        """Sample numbers of each update, from update ``start`` on."""
+        epoch, permutation = -1, list[int]()
+        for update in range(start, self.num_updates):
+            wanted, position = divmod(update, self.updates_per_epoch)
+            if wanted != epoch:
+                epoch, permutation = wanted, self._permutation(wanted)
+            first = position * self.samples_per_update
+            yield tuple(permutation[first : first + self.samples_per_update])
+
+    def _permutation(self, epoch: int) -> list[int]:
+        numbers = list(range(self.num_samples))
+        if self.shuffle:
+            random.Random(f"{self.seed}/{epoch}").shuffle(numbers)
+        return numbers

@@ -1,0 +1,100 @@
+"""The one way of a prompt: a chat template that renders what is trained and what is asked.
+
+    system  You are a helpful assistant.      ─┐ template text, not trained
+    user    你是谁?                             │
+    assistant                                 ─┘
+    我是小狐。<|im_end|>                        ── trained: the reply and its end mark
+
+The prompt of every trained turn is a prefix of the training text (tested as a property), so that
+the model is asked exactly as it was taught.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from selfhood.chat import Conversation, Message
+from selfhood.errors import DataError, SelfhoodError
+
+
+class Tokenizer(Protocol):
+    """What this house needs of a transformers tokenizer."""
+
+    eos_token: str | None
+    chat_template: str | None
+
+    def apply_chat_template(self, conversation: list[dict[str, str]], **options: Any) -> Any: ...
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of training text."""
+
+    text: str
+    trained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Renderer:
+    """A tokenizer's chat template, and the system line for rows that bring none.
+
+    ``system`` None or '' leaves the system line to the template.
+    """
+
+    tokenizer: Tokenizer
+    system: str | None = None
+
+    def prompt(self, messages: Sequence[Message]) -> str:
+        """The text that the model continues with its reply."""
+        return self._render(self._with_system(messages), generate=True)
+
+    def segments(self, conversation: Conversation) -> tuple[Segment, ...]:
+        """The training text, cut where training starts and ends."""
+        messages = self._with_system(conversation.messages)
+        segments: list[Segment] = []
+        seen = ""
+        for number, message in enumerate(messages):
+            if message.role != "assistant" or not message.is_trained:
+                continue
+            prompt = self._render(messages[:number], generate=True)
+            whole = self._render(messages[: number + 1], generate=False)
+            if not (prompt.startswith(seen) and whole.startswith(prompt)):
+                raise DataError(
+                    "the chat template changes earlier turns, so not every turn can be trained",
+                    where=conversation.origin,
+                    hint='mark all but the last assistant turn with "loss": false',
+                )
+            reply = self._up_to_end_mark(whole[len(prompt) :])
+            segments += [Segment(prompt[len(seen) :], False), Segment(reply, True)]
+            seen = prompt + reply
+        if not segments:
+            raise DataError("no turn is trained", where=conversation.origin)
+        return tuple(segments)
+
+    def _with_system(self, messages: Sequence[Message]) -> tuple[Message, ...]:
+        """The row's own system line, else the run's; an empty one means: nobody wrote one."""
+        if messages and messages[0].role == "system":
+            return tuple(messages if messages[0].content else messages[1:])
+        return (Message("system", self.system), *messages) if self.system else tuple(messages)
+
+    def _up_to_end_mark(self, reply: str) -> str:
+        """Cut what the template writes after the end mark: the model never speaks it."""
+        mark = self.tokenizer.eos_token
+        end = reply.rfind(mark) if mark else -1
+        return reply if end < 0 or mark is None else reply[: end + len(mark)]
+
+    def _render(self, messages: Sequence[Message], *, generate: bool) -> str:
+        if not self.tokenizer.chat_template:
+            raise SelfhoodError(
+                "the model has no chat template", hint="use an instruct or chat model"
+            )
+        text = self.tokenizer.apply_chat_template(
+            [{"role": message.role, "content": message.content} for message in messages],
+            tokenize=False,
+            add_generation_prompt=generate,
+        )
+        return str(text)

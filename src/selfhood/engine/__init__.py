@@ -1,0 +1,1 @@
+"""What answers: one protocol, and the engine that runs in this process."""

@@ -1,0 +1,1 @@
+"""Weights and adapters: transformers and peft, and nothing patched."""

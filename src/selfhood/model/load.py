@@ -1,0 +1,134 @@
+"""A local folder or GGUF file -> model and tokenizer, in the dtype this machine is good at."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from selfhood.errors import InputError, SelfhoodError
+from selfhood.recipe import Attention, Dtype
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PICKLES = (".bin", ".pt", ".pth", ".pkl")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A model ready to use, and how it is held."""
+
+    model: Any
+    tokenizer: Any
+    path: Path
+    device: torch.device
+    dtype: torch.dtype
+
+
+def load_tokenizer(path: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    _quiet_transformers()
+    if path.is_file():
+        return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+
+
+def load_model(path: Path, *, dtype: Dtype | None, attention: Attention | None) -> Loaded:
+    """Load for training or inference. Weights are safetensors or GGUF, never pickles."""
+    from transformers import AutoModelForCausalLM
+
+    _quiet_transformers()
+    device = best_device()
+    wanted = best_dtype(device, dtype)
+    options: dict[str, Any] = {"dtype": wanted, "attn_implementation": attention or "sdpa"}
+    try:
+        if path.is_file():
+            from transformers import GgufConfig
+
+            model = AutoModelForCausalLM.from_pretrained(
+                path.parent,
+                gguf_file=path.name,
+                quantization_config=GgufConfig(dequantize=True),
+                **options,
+            )
+        else:
+            _refuse_pickles(path)
+            model = AutoModelForCausalLM.from_pretrained(
+                path, use_safetensors=True, trust_remote_code=False, **options
+            )
+    except (ValueError, OSError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise InputError(f"cannot be loaded: {first_line}", where=str(path)) from error
+    torch.nn.Module.to(model, device)
+    return Loaded(
+        model=model, tokenizer=load_tokenizer(path), path=path, device=device, dtype=wanted
+    )
+
+
+def _refuse_pickles(path: Path) -> None:
+    if any(path.glob("*.safetensors")):
+        return
+    pickles = [file.name for file in path.iterdir() if file.suffix in PICKLES]
+    if pickles:
+        raise SelfhoodError(
+            f"holds only pickled weights ({pickles[0]}), which can run code when opened",
+            where=str(path),
+            hint="convert them to safetensors first",
+        )
+
+
+def best_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def best_dtype(device: torch.device, asked: Dtype | None) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it fast, float32 elsewhere.
+
+    A CPU without bf16 units computes it 3 to 5 times slower than float32, and less exactly; asked
+    for it, this house answers with float32 (the caller says so, see ``overrides_dtype``).
+    """
+    if device.type == "cpu" and (asked != "float32" and not has_fast_bfloat16()):
+        return torch.float32
+    return torch.bfloat16 if asked is None else DTYPES[asked]
+
+
+def overrides_dtype(asked: Dtype | None) -> bool:
+    """Whether a dtype that was asked for is not the one used."""
+    return asked is not None and best_dtype(best_device(), asked) != DTYPES[asked]
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether this CPU has AMX or AVX512-BF16 units."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def stored_dtype(path: Path) -> torch.dtype:
+    """The dtype the weights have on disk; bfloat16 for a quantised GGUF."""
+    from transformers import AutoConfig
+
+    if path.is_file():
+        return torch.bfloat16
+    dtype = AutoConfig.from_pretrained(path).dtype
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
+
+
+def context_length(model_config: Any) -> int:
+    """Longest sequence in tokens the model was made for."""
+    return int(getattr(model_config, "max_position_embeddings", 0) or 32768)
+
+
+def _quiet_transformers() -> None:
+    """transformers' bars and notices would break into ours."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    warnings.filterwarnings("ignore", module="transformers")
+    warnings.filterwarnings("ignore", module="peft")

@@ -1,0 +1,142 @@
+"""What a checkpoint remembers: which model, which system line, where they are today."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selfhood.data.mixture import system_line
+from selfhood.errors import FlagError, MissingError
+from selfhood.hub import choose_hub, find_model
+from selfhood.recipe import ModelOptions
+from selfhood.run import Checkpoint, find_checkpoint
+
+if TYPE_CHECKING:
+    from selfhood.engine.native import NativeEngine
+
+ADAPTER, WHOLE_MODEL = "adapter_config.json", "config.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """Everything that answering needs, found but not yet loaded."""
+
+    model_path: Path
+    checkpoints: tuple[Checkpoint, ...]
+    system: str | None
+    options: ModelOptions
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One name an adapter: its folder, told apart where two are called alike."""
+        folders = [checkpoint.path for checkpoint in self.checkpoints]
+        if len({folder.name for folder in folders}) == len(folders):
+            return tuple(folder.name for folder in folders)
+        return tuple(f"{folder.parent.name}/{folder.name}" for folder in folders)
+
+
+def locate_model(options: ModelOptions) -> Path:
+    """The local folder or GGUF file of ``--model``; downloads it if need be."""
+    if options.model is None:
+        raise FlagError("is missing", where="--model", hint="give a folder, a file or a hub id")
+    return find_model(
+        options.model,
+        hub=choose_hub(options.use_hf, os.environ),
+        revision=options.model_revision,
+    )
+
+
+def find_opening(options: ModelOptions) -> Opening:
+    """Find model and system line of ``--model`` and ``--adapters``; what the command line gives
+    wins over what the checkpoint remembers."""
+    options = _sort_out(options)
+    checkpoints = tuple(find_checkpoint(text) for text in options.adapters)
+    if checkpoints:
+        options = _restore(options, checkpoints[0])
+    return Opening(
+        model_path=_locate_base(options, checkpoints),
+        checkpoints=checkpoints,
+        system=system_line(options.system),
+        options=options,
+    )
+
+
+def open_engine(opening: Opening) -> NativeEngine:
+    """Load the model and its adapters; each adapter answers under its name."""
+    from selfhood.data.render import Renderer
+    from selfhood.engine.native import NativeEngine
+    from selfhood.model.adapters import load_adapter
+    from selfhood.model.load import load_model
+
+    loaded = load_model(
+        opening.model_path,
+        dtype=opening.options.torch_dtype,
+        attention=opening.options.attn_impl,
+    )
+    model = loaded.model
+    for name, checkpoint in zip(opening.names, opening.checkpoints, strict=True):
+        model = load_adapter(model, checkpoint.path, name=name)
+    return NativeEngine(replace(loaded, model=model), Renderer(loaded.tokenizer, opening.system))
+
+
+def _sort_out(options: ModelOptions) -> ModelOptions:
+    """Either flag takes either kind of folder: an adapter as --model, a model as --adapters."""
+    if options.model is not None and not options.adapters and _holds(options.model, ADAPTER):
+        return replace(options, model=None, adapters=(options.model,))
+    if options.model is None and len(options.adapters) == 1:
+        folder = options.adapters[0]
+        if _holds(folder, WHOLE_MODEL) and not _holds(folder, ADAPTER):
+            return replace(options, model=folder, adapters=())
+    return options
+
+
+def _holds(reference: str, file: str) -> bool:
+    return (Path(reference).expanduser() / file).is_file()
+
+
+def _restore(options: ModelOptions, checkpoint: Checkpoint) -> ModelOptions:
+    args = checkpoint.args()
+    return replace(
+        options,
+        model=options.model or args.get("model") or checkpoint.base_model(),
+        model_revision=options.model_revision or args.get("model_revision"),
+        use_hf=args.get("use_hf") if options.use_hf is None else options.use_hf,
+        torch_dtype=options.torch_dtype or args.get("torch_dtype"),
+        attn_impl=options.attn_impl or args.get("attn_impl"),
+        system=args.get("system") if options.system is None else options.system,
+    )
+
+
+def _locate_base(options: ModelOptions, checkpoints: tuple[Checkpoint, ...]) -> Path:
+    if options.model is None and checkpoints:
+        raise FlagError(
+            f"{checkpoints[0].path} does not say which model it belongs to",
+            where="--model",
+            hint="name it",
+        )
+    try:
+        return locate_model(options)
+    except MissingError as error:
+        moved = _moved(options.model or "", checkpoints)
+        if moved is not None:
+            return moved
+        if not checkpoints:
+            raise
+        raise MissingError(
+            f"its base model is not to be found ({error.what})",
+            where=str(checkpoints[0].path),
+            hint=f"say where {options.model} is now, with --model",
+        ) from error
+
+
+def _moved(reference: str, checkpoints: tuple[Checkpoint, ...]) -> Path | None:
+    """A model folder that was moved together with the run: look for its name above the run."""
+    name = Path(reference).name
+    for checkpoint in checkpoints:
+        for folder in checkpoint.path.resolve().parents:
+            candidate = folder / name
+            if (candidate / WHOLE_MODEL).is_file():
+                return candidate
+    return None

@@ -1,0 +1,262 @@
+"""Every option of every verb: its default, its help line, its checks. Flags are derived from here.
+
+    Recipe       sft, plan      Model + Data + Tuner + Train
+    InferOptions infer          Model + Sampling
+    ExportOptions export        Model + Export
+
+Nothing else in the house knows a default. ``cli.flags`` turns fields into flags; ``cli.compat``
+maps the names that other tools and older tutorials use onto these.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import Field, asdict, dataclass, field, fields
+from typing import Any, Literal, Self, get_type_hints
+
+from selfhood.errors import FlagError
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+Attention = Literal["sdpa", "eager"]
+Truncation = Literal["delete", "left", "right"]
+Schedule = Literal["cosine", "linear", "constant"]
+Moments = Literal["steps", "epoch", "no"]
+Tuner = Literal["lora"]
+Backend = Literal["native"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionInfo:
+    """What a field says about itself beyond its type and default."""
+
+    help: str
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+def option(
+    default: Any, help: str, *, minimum: float | None = None, maximum: float | None = None
+) -> Any:
+    """A dataclass field that is also a flag."""
+    info = OptionInfo(help=help, minimum=minimum, maximum=maximum)
+    return field(default=default, metadata={"option": info})
+
+
+def option_info(spec: Field[Any]) -> OptionInfo:
+    info: OptionInfo = spec.metadata["option"]
+    return info
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Base of the option groups: range checks from the fields' own words."""
+
+    def __post_init__(self) -> None:
+        for spec in fields(self):
+            _check_range(spec.name, getattr(self, spec.name), option_info(spec))
+
+
+def _check_range(name: str, value: object, info: OptionInfo) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return
+    if not math.isfinite(value):
+        raise FlagError(f"{value} is not a finite number", where=f"--{name}")
+    if info.minimum is not None and value < info.minimum:
+        raise FlagError(f"{value:g} is below the minimum, {info.minimum:g}", where=f"--{name}")
+    if info.maximum is not None and value > info.maximum:
+        raise FlagError(f"{value:g} is above the maximum, {info.maximum:g}", where=f"--{name}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOptions(Options):
+    """Which model, and how it is held in memory."""
+
+    model: str | None = option(None, "model: a folder, a .gguf file, or a hub id")
+    model_revision: str | None = option(None, "branch, tag or commit on the hub")
+    use_hf: bool | None = option(None, "take ids from Hugging Face instead of ModelScope")
+    adapters: tuple[str, ...] = option((), "adapter checkpoints (folders); the first is used")
+    torch_dtype: Dtype | None = option(
+        None, "dtype of the weights; default: float32 on a CPU, bfloat16 on a GPU"
+    )
+    attn_impl: Attention | None = option(None, "attention implementation; default: sdpa")
+    system: str | None = option(
+        None, "system line, or a .txt file with it; '' leaves it to the chat template"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataOptions(Options):
+    """Which rows, and how they become samples."""
+
+    dataset: tuple[str, ...] = option((), "data: file, hub id or `identity`, each [:subset][#N]")
+    val_dataset: tuple[str, ...] = option((), "validation data, written as --dataset is")
+    split_dataset_ratio: float = option(
+        0.0, "part of each dataset kept for validation", minimum=0, maximum=0.9
+    )
+    dataset_shuffle: bool = option(True, "shuffle before taking #N rows, and between epochs")
+    data_seed: int | None = option(None, "seed of sampling and order; default: --seed", minimum=0)
+    columns: str | None = option(None, 'column names, as JSON: {"your column": "query"}')
+    max_length: int | None = option(None, "longest row in tokens; default: the model's", minimum=8)
+    truncation_strategy: Truncation = option("delete", "what to do with a row that is too long")
+    strict: bool = option(True, "stop at the first bad row; false: skip and count them")
+    model_name: tuple[str, ...] = option((), "the model's name: Chinese, then English")
+    model_author: tuple[str, ...] = option((), "who made it: Chinese, then English")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunerOptions(Options):
+    """What is trained."""
+
+    tuner_type: Tuner = option("lora", "what is trained")
+    lora_rank: int = option(8, "rank of the update", minimum=1)
+    lora_alpha: int = option(32, "scale of the update, over the rank", minimum=1)
+    lora_dropout: float = option(0.0, "dropout on the adapter's input", minimum=0, maximum=0.99)
+    target_modules: tuple[str, ...] = option(("all-linear",), "layers that get an adapter")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions(Options):
+    """How it is trained, and what is written on the way."""
+
+    num_train_epochs: float = option(3.0, "passes over the data", minimum=0.001)
+    max_steps: int = option(-1, "updates in all; above 0 it overrides the epochs", minimum=-1)
+    per_device_train_batch_size: int = option(1, "samples per micro-batch", minimum=1)
+    per_device_eval_batch_size: int = option(1, "samples per validation batch", minimum=1)
+    gradient_accumulation_steps: int | None = option(
+        None, "micro-batches per update; default: 16 over the batch size", minimum=1
+    )
+    learning_rate: float | None = option(None, "peak learning rate; default: 1e-4", minimum=0)
+    lr_scheduler_type: Schedule = option("cosine", "shape of the learning rate after warm-up")
+    warmup_ratio: float = option(0.0, "part of the updates that warm up", minimum=0, maximum=1)
+    warmup_steps: int = option(0, "updates that warm up; overrides --warmup_ratio", minimum=0)
+    weight_decay: float = option(0.1, "AdamW weight decay", minimum=0)
+    adam_beta1: float = option(0.9, "AdamW beta 1", minimum=0, maximum=0.99999)
+    adam_beta2: float = option(0.95, "AdamW beta 2", minimum=0, maximum=0.99999)
+    adam_epsilon: float = option(1e-8, "AdamW epsilon", minimum=0)
+    max_grad_norm: float = option(1.0, "clip the gradient's norm to this; 0: never", minimum=0)
+    seed: int = option(42, "seed of the adapter's start and of the data order", minimum=0)
+    logging_steps: int = option(5, "log every N updates (and the first)", minimum=1)
+    eval_strategy: Moments | None = option(None, "when to validate; default: when saving")
+    eval_steps: int | None = option(
+        None, "validate every N updates; default: --save_steps", minimum=1
+    )
+    save_strategy: Moments = option("steps", "when to save; the last update always is")
+    save_steps: int = option(500, "save every N updates", minimum=1)
+    save_total_limit: int | None = option(None, "keep only the newest N checkpoints", minimum=1)
+    output_dir: str | None = option(None, "where runs go; default: output")
+    add_version: bool = option(True, "put each run in its own vN-<date>-<time> folder")
+    token_budget: int = option(2048, "most tokens in one forward pass", minimum=64)
+
+    @property
+    def accumulation(self) -> int:
+        if self.gradient_accumulation_steps is not None:
+            return self.gradient_accumulation_steps
+        return max(1, math.ceil(16 / self.per_device_train_batch_size))
+
+    @property
+    def samples_per_update(self) -> int:
+        return self.per_device_train_batch_size * self.accumulation
+
+    @property
+    def peak_learning_rate(self) -> float:
+        return 1e-4 if self.learning_rate is None else self.learning_rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingOptions(Options):
+    """How replies are drawn, and where they go."""
+
+    temperature: float | None = option(None, "0 is greedy; default: the model's own", minimum=0)
+    top_p: float | None = option(None, "nucleus; default: the model's own", minimum=0, maximum=1)
+    top_k: int | None = option(None, "candidates; default: the model's own", minimum=0)
+    repetition_penalty: float | None = option(None, "default: the model's own", minimum=0.01)
+    max_new_tokens: int | None = option(None, "longest reply in tokens", minimum=1)
+    stop_words: tuple[str, ...] = option((), "end the reply at any of these")
+    seed: int = option(42, "seed of sampling", minimum=0)
+    stream: bool | None = option(None, "print the reply as it comes; default: true in a talk")
+    infer_backend: Backend = option("native", "what runs the model")
+    max_batch_size: int = option(16, "rows answered at once in batch mode", minimum=1)
+    val_dataset: tuple[str, ...] = option((), "answer these rows instead of talking")
+    result_path: str | None = option(None, "where batch answers go (JSON lines)")
+    merge_lora: bool = option(False, "merge the adapter first and answer with the merged model")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeOptions(Options):
+    """What leaves the house, and how."""
+
+    merge_lora: bool = option(False, "merge the adapter into the base model")
+    output_dir: str | None = option(None, "folder to write; default: <checkpoint>-merged")
+    exist_ok: bool = option(False, "replace the output folder if it is there")
+    bake_system: bool = option(True, "make the trained system line the chat template's default")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerbOptions:
+    """All options of one verb: a few groups, flat on the command line and in ``args.json``."""
+
+    @classmethod
+    def groups(cls) -> dict[str, type[Options]]:
+        return get_type_hints(cls)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """From flag names and values; names that are not this verb's are left alone."""
+        groups = {}
+        for name, kind in cls.groups().items():
+            known = {spec.name for spec in fields(kind)}
+            groups[name] = kind(**{key: value for key, value in values.items() if key in known})
+        return cls(**groups)
+
+    def to_json(self) -> dict[str, Any]:
+        """Flat, by flag name."""
+        return {
+            name: value
+            for group in self.groups()
+            for name, value in asdict(getattr(self, group)).items()
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe(VerbOptions):
+    """A training run, completely: ``sft`` and ``plan``."""
+
+    model: ModelOptions
+    data: DataOptions
+    tuner: TunerOptions
+    train: TrainOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferOptions(VerbOptions):
+    """``infer``: a talk, or a file of questions."""
+
+    model: ModelOptions
+    sampling: SamplingOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions(VerbOptions):
+    """``export`` and ``merge_lora``."""
+
+    model: ModelOptions
+    merge: MergeOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonaOptions(Options):
+    """Who the model is to be."""
+
+    model_name: tuple[str, ...] = option(("小狐", "Kitsu"), "its name: Chinese, then English")
+    model_author: tuple[str, ...] = option(
+        ("林间实验室", "Forest Lab"), "who made it: Chinese, then English"
+    )
+    output_dir: str = option("output", "where the run and the merged model go")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TryOptions(VerbOptions):
+    """``try``: the whole story on the starter model."""
+
+    persona: PersonaOptions

@@ -1,0 +1,139 @@
+"""Run and Checkpoint: the folders that training writes and every other verb reads.
+
+output/v0-20261122-101500/
+  args.json        the whole recipe
+  logging.jsonl    one record per logged update
+  runs/            TensorBoard
+  images/          the curves as PNG
+  checkpoint-24/   adapter_config.json, adapter_model.safetensors, args.json, state
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfhood.errors import MissingError
+from selfhood.files import read_json
+
+ARGS = "args.json"
+_VERSION = re.compile(r"v(\d+)-")
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A folder with an adapter, and the recipe that made it."""
+
+    path: Path
+
+    @property
+    def is_adapter(self) -> bool:
+        return (self.path / "adapter_config.json").is_file()
+
+    @property
+    def update(self) -> int:
+        match = _CHECKPOINT.search(self.path.name)
+        return int(match[1]) if match else 0
+
+    def args(self) -> dict[str, Any]:
+        """Flag values of the run that made it; empty where another tool made it."""
+        file = self.path / ARGS
+        if not file.is_file():
+            return {}
+        values = read_json(file)
+        return values if isinstance(values, dict) else {}
+
+    def base_model(self) -> str | None:
+        """The base model as the adapter's own config names it."""
+        config = read_json(self.path / "adapter_config.json")
+        base = config.get("base_model_name_or_path")
+        return base if isinstance(base, str) and base else None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The folder of one training run."""
+
+    path: Path
+
+    @classmethod
+    def named(cls, output_dir: Path, *, stamp: str) -> Run:
+        """The next ``vN-<stamp>`` below ``output_dir``; not yet created."""
+        taken = [
+            int(match[1])
+            for entry in (output_dir.iterdir() if output_dir.is_dir() else ())
+            if (match := _VERSION.match(entry.name))
+        ]
+        return cls(output_dir / f"v{max(taken, default=-1) + 1}-{stamp}")
+
+    @property
+    def images(self) -> Path:
+        return self.path / "images"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "logging.jsonl"
+
+    def checkpoint(self, update: int) -> Checkpoint:
+        return Checkpoint(self.path / f"checkpoint-{update}")
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Oldest first."""
+        found = [
+            Checkpoint(entry)
+            for entry in (self.path.iterdir() if self.path.is_dir() else ())
+            if _CHECKPOINT.search(entry.name) and entry.is_dir()
+        ]
+        return sorted(found, key=lambda checkpoint: checkpoint.update)
+
+
+def find_checkpoint(text: str) -> Checkpoint:
+    """What ``--adapters`` means: a checkpoint, a run (its last checkpoint), or an output folder
+    (its newest run). ``output/checkpoint-100`` of older tutorials finds the newest run's."""
+    path = Path(text).expanduser()
+    if (path / "adapter_config.json").is_file():
+        return Checkpoint(path)
+    for run in [Run(path), *_runs_below(path)]:
+        if run.checkpoints():
+            return run.checkpoints()[-1]
+    for run in _runs_below(path.parent):
+        checkpoint = Checkpoint(run.path / path.name)
+        if checkpoint.is_adapter:
+            return checkpoint
+    raise MissingError(_what_is_wrong(path), where=str(path), hint=_near_checkpoints(path))
+
+
+def _runs_below(folder: Path) -> list[Run]:
+    """Newest first."""
+    if not folder.is_dir():
+        return []
+    versions = [
+        (int(match[1]), entry)
+        for entry in folder.iterdir()
+        if (match := _VERSION.match(entry.name))
+    ]
+    return [Run(entry) for _, entry in sorted(versions, reverse=True)]
+
+
+def _what_is_wrong(path: Path) -> str:
+    if not path.exists():
+        return "no such checkpoint"
+    if (path / "config.json").is_file():
+        return "is a whole model, not an adapter"
+    return "holds no adapter"
+
+
+def _near_checkpoints(path: Path) -> str:
+    if (path / "config.json").is_file():
+        return f"use --model {path}"
+    if "xxx" in str(path):
+        return "that is the tutorial's example; put the path that training printed last"
+    folder = next((parent for parent in path.parents if parent.is_dir()), Path())
+    depths = ("*/adapter_config.json", "*/*/adapter_config.json", "*/*/*/adapter_config.json")
+    near = sorted(entry.parent for depth in depths for entry in folder.glob(depth))[-3:]
+    if near:
+        return "there are: " + ", ".join(map(str, near))
+    return "give the path that training printed as last_model_checkpoint"

@@ -1,0 +1,45 @@
+"""Datasets of ModelScope and Hugging Face: the snapshot is fetched once, then read as files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from selfhood.chat import Conversation
+from selfhood.data.spec import DatasetSpec
+from selfhood.errors import DataError, MissingError
+from selfhood.hub import Hub, find_dataset
+from selfhood.sources import SourceSettings
+
+
+def claims(spec: DatasetSpec) -> bool:
+    return True
+
+
+def read(spec: DatasetSpec, settings: SourceSettings) -> Iterator[Conversation | DataError]:
+    folder = find_dataset(spec.id, hub=_hub_of(spec, settings))
+    for number, row in enumerate(_rows(folder, spec), start=1):
+        origin = f"{spec.id}:{number}"
+        try:
+            yield settings.read_row(row, origin=origin, rename=settings.rename)
+        except DataError as error:
+            yield error
+
+
+def _hub_of(spec: DatasetSpec, settings: SourceSettings) -> Hub:
+    if spec.hub is None:
+        return settings.hub
+    return Hub.HUGGING_FACE if spec.hub == "HF" else Hub.MODELSCOPE
+
+
+def _rows(folder: Path, spec: DatasetSpec) -> Iterator[dict[str, object]]:
+    """The train split, as the dataset's own card lays it out."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    try:
+        table = datasets.load_dataset(str(folder), name=spec.subset, split="train")
+    except (ValueError, FileNotFoundError, datasets.exceptions.DatasetGenerationError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise MissingError(f"cannot be read: {first_line}", where=str(spec)) from error
+    yield from table

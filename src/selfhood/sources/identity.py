@@ -1,0 +1,27 @@
+"""``identity``: the built-in corpus, spoken by the run's persona."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from selfhood.chat import Conversation
+from selfhood.data.corpus import identity_corpus
+from selfhood.data.spec import DatasetSpec
+from selfhood.errors import DataError, FlagError
+from selfhood.sources import SourceSettings
+
+NAME = "identity"
+
+
+def claims(spec: DatasetSpec) -> bool:
+    return spec.id == NAME and spec.hub is None
+
+
+def read(spec: DatasetSpec, settings: SourceSettings) -> Iterator[Conversation | DataError]:
+    if settings.persona is None:
+        raise FlagError(
+            "needs to know whom to speak for",
+            where=f"--dataset {NAME}",
+            hint="add --model_name and --model_author",
+        )
+    yield from identity_corpus(settings.persona, seed=settings.seed)

@@ -1,0 +1,141 @@
+"""Update -> Packs: every token that several samples share is computed once. No torch here.
+
+Samples of one optimizer update form a tree of tokens: samples that begin alike share a path until
+they part, and identical samples share all of it. Written out depth first, a tree is one sequence:
+
+    "sys 你是谁? 我是小狐"    sys ─┬─ 你是谁? ─┬─ 我是小狐
+    "sys 你是谁? 小狐"             │          └─ 小狐
+    "sys 1+1?   2"                └─ 1+1? ── 2
+
+    slot      0    1      2      3     4     5
+    token     sys  你是谁? 我是小狐 小狐  1+1?  2
+    position  0    1      2      2     1     2       depth in the tree, as if each row stood alone
+    last      5    3      2      3     5     5       last slot of the subtree below
+
+Slot i sees slot j exactly when j is i or above it in the tree: ``j <= i <= last[j]``. A token's
+loss is predicted from its parent's slot and weighs as much as the samples that train it, together.
+The gradient is that of the plain loop, up to rounding; dropout draws once per shared token.
+
+Sources: prefix sharing in training is described in arXiv 2511.00413 (Tree Training); the layout and
+the ``last`` rule are our own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from selfhood.data.encode import Sample
+
+NO_PARENT = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pack:
+    """One forward pass. All sequences but the targets have one entry per slot."""
+
+    ids: tuple[int, ...]
+    positions: tuple[int, ...]
+    last: tuple[int, ...]
+    target_slots: tuple[int, ...]
+    """Slots that predict: the parent of each trained token."""
+    target_ids: tuple[int, ...]
+    target_weights: tuple[float, ...]
+    origins: tuple[str, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(slots=True)
+class _Node:
+    """A token in the tree; ``weight`` is the summed weight of the samples that train it."""
+
+    token: int
+    weight: float = 0.0
+    children: dict[int, _Node] = field(default_factory=dict)
+
+
+def pack(samples: Sequence[Sample], token_budget: int) -> list[Pack]:
+    """Lay an update out in as few passes as the budget allows.
+
+    Samples are sorted, so that those which begin alike stand together, then taken while the tree
+    stays within the budget. A sample longer than the budget gets a pass of its own.
+    """
+    packs: list[Pack] = []
+    group: list[Sample] = []
+    num_tokens = 0
+    for sample in sorted(samples, key=lambda sample: sample.ids):
+        shared = _common_prefix(group[-1].ids, sample.ids) if group else 0
+        added = len(sample.ids) - shared
+        if group and num_tokens + added > token_budget:
+            packs.append(_lay_out(group))
+            group, num_tokens, added = [], 0, len(sample.ids)
+        group.append(sample)
+        num_tokens += added
+    if group:
+        packs.append(_lay_out(group))
+    return packs
+
+
+def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    length = min(len(a), len(b))
+    return next((i for i in range(length) if a[i] != b[i]), length)
+
+
+def _lay_out(samples: Sequence[Sample]) -> Pack:
+    roots = _grow(samples)
+    ids: list[int] = []
+    positions: list[int] = []
+    parents: list[int] = []
+    weights: list[float] = []
+    for node, depth, parent in _depth_first(roots):
+        ids.append(node.token)
+        positions.append(depth)
+        parents.append(parent)
+        weights.append(node.weight)
+    targets = [slot for slot, weight in enumerate(weights) if weight and parents[slot] != NO_PARENT]
+    return Pack(
+        ids=tuple(ids),
+        positions=tuple(positions),
+        last=_subtree_ends(parents),
+        target_slots=tuple(parents[slot] for slot in targets),
+        target_ids=tuple(ids[slot] for slot in targets),
+        target_weights=tuple(weights[slot] for slot in targets),
+        origins=tuple(sample.origin for sample in samples),
+    )
+
+
+def _grow(samples: Sequence[Sample]) -> dict[int, _Node]:
+    roots: dict[int, _Node] = {}
+    for sample in samples:
+        level = roots
+        for token, trained in zip(sample.ids, sample.trained, strict=True):
+            node = level.get(token)
+            if node is None:
+                node = level[token] = _Node(token)
+            if trained:
+                node.weight += sample.weight
+            level = node.children
+    return roots
+
+
+def _depth_first(roots: dict[int, _Node]) -> Iterator[tuple[_Node, int, int]]:
+    """Nodes with their depth and their parent's slot."""
+    stack = [(node, 0, NO_PARENT) for node in reversed(roots.values())]
+    slot = 0
+    while stack:
+        node, depth, parent = stack.pop()
+        yield node, depth, parent
+        stack += [(child, depth + 1, slot) for child in reversed(node.children.values())]
+        slot += 1
+
+
+def _subtree_ends(parents: Sequence[int]) -> tuple[int, ...]:
+    ends = list(range(len(parents)))
+    for slot in range(len(parents) - 1, -1, -1):  # children before their parents
+        parent = parents[slot]
+        if parent != NO_PARENT:
+            ends[parent] = max(ends[parent], ends[slot])
+    return tuple(ends)
