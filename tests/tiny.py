@@ -1,4 +1,4 @@
-"""A chat model made in a second: Qwen2's architecture and template, bytes as tokens, random weights.
+"""A chat model made in a second: Qwen2's form and template, bytes as tokens, random weights.
 
     folder = tiny_model(tmp_path / "tiny")     a complete Hugging Face folder, some 300 kB
 """
@@ -40,7 +40,7 @@ def tiny_tokenizer() -> Any:
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     core.decoder = decoders.ByteLevel()
     core.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=core,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
@@ -66,7 +66,7 @@ def tiny_network(*, seed: int = 0, layers: int = 2, width: int = 64) -> Any:
         pad_token_id=256,
         bos_token_id=None,
     )
-    return Qwen2ForCausalLM(config).eval()
+    return Qwen2ForCausalLM(config).eval()  # type: ignore[no-untyped-call]
 
 
 def tiny_model(folder: Path, *, seed: int = 0) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selfhood.data.mixture import read_mixture
+from selfhood.data.naming import Naming
 from selfhood.errors import FlagError
 from selfhood.opening import find_opening, locate_model, open_engine
 from selfhood.recipe import ExportOptions, ModelOptions, Recipe
@@ -27,6 +28,11 @@ def plan(recipe: Recipe) -> Plan:
     from selfhood.train.plan import make_plan
 
     return make_plan(recipe, mixture, model_path)
+
+
+def check_names(recipe: Recipe) -> None:
+    """Raise for names that cannot be used, before anything is loaded."""
+    Naming.from_flags(recipe.data.model_name, recipe.data.model_author)
 
 
 def train(plan: Plan) -> Outcome:
@@ -61,4 +67,4 @@ def _new_run(recipe: Recipe) -> Run:
     return Run.named(output, stamp=time.strftime("%Y%m%d-%H%M%S"))
 
 
-__all__ = ["find_opening", "load", "merge", "open_engine", "plan", "train"]
+__all__ = ["check_names", "find_opening", "load", "merge", "open_engine", "plan", "train"]

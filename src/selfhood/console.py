@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import time
@@ -23,7 +24,15 @@ def warn(text: str) -> None:
 
 
 def fail(text: str) -> None:
-    say(f"{paint('selfhood:', '31')} {text}")
+    """One line, whatever a library has put into the message."""
+    say(f"{paint('selfhood:', '31')} {' '.join(text.split())}")
+
+
+def forgive_encodings() -> None:
+    """A terminal or a pipe that cannot hold a character gets ``?`` in its place, not a crash."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def result(text: str, end: str = "\n") -> None:
@@ -33,7 +42,9 @@ def result(text: str, end: str = "\n") -> None:
 
 def ask(prompt: str, source: TextIO) -> str | None:
     """A line from ``source``, or None at its end. At a terminal: a prompt and line editing."""
-    if not source.isatty():
+    if source.isatty() and not sys.stdout.isatty():  # input() would write the prompt to the pipe
+        print(prompt, end="", file=sys.stderr, flush=True)
+    if not (source.isatty() and sys.stdout.isatty()):
         line = source.readline()
         return line.rstrip("\r\n") if line else None
     with contextlib.suppress(ImportError):  # Windows has none

@@ -27,7 +27,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         beside.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise cannot_write(path, error) from error
 
 
@@ -49,18 +50,22 @@ def new_folder(path: Path) -> Iterator[Path]:
     """A folder that appears at ``path`` only when the block has ended well.
 
     The block fills a temporary sibling; its files are flushed to disk before the rename, so a
-    crash at any moment leaves the old state or the new one.
+    crash leaves the old state or the new one, and in the instant between two renames both of them
+    under temporary names.
     """
+    path = path.absolute()
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    old = path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
     try:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         yield beside
         _sync_tree(beside)
         if path.exists():
-            shutil.rmtree(path)
+            path.rename(old)
         beside.rename(path)
         sync_folder(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:

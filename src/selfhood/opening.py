@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from selfhood.data.mixture import system_line
 from selfhood.errors import FlagError, MissingError
 from selfhood.hub import choose_hub, find_model
+from selfhood.progress import Steps
 from selfhood.recipe import ModelOptions
 from selfhood.run import Checkpoint, find_checkpoint
 
@@ -41,11 +42,13 @@ def locate_model(options: ModelOptions) -> Path:
     """The local folder or GGUF file of ``--model``; downloads it if need be."""
     if options.model is None:
         raise FlagError("is missing", where="--model", hint="give a folder, a file or a hub id")
-    return find_model(
-        options.model,
-        hub=choose_hub(options.use_hf, os.environ),
-        revision=options.model_revision,
-    )
+    with Steps() as steps:
+        return find_model(
+            options.model,
+            hub=choose_hub(options.use_hf, os.environ),
+            revision=options.model_revision,
+            on_progress=steps,
+        )
 
 
 def find_opening(options: ModelOptions) -> Opening:

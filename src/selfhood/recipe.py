@@ -75,7 +75,7 @@ class ModelOptions(Options):
     model: str | None = option(None, "model: a folder, a .gguf file, or a hub id")
     model_revision: str | None = option(None, "branch, tag or commit on the hub")
     use_hf: bool | None = option(None, "take ids from Hugging Face instead of ModelScope")
-    adapters: tuple[str, ...] = option((), "adapter checkpoints (folders); the first is used")
+    adapters: tuple[str, ...] = option((), "adapter checkpoints (folders); several answer in turn")
     torch_dtype: Dtype | None = option(
         None, "dtype of the weights; default: float32 on a CPU, bfloat16 on a GPU"
     )
@@ -122,7 +122,6 @@ class TrainOptions(Options):
     num_train_epochs: float = option(3.0, "passes over the data", minimum=0.001)
     max_steps: int = option(-1, "updates in all; above 0 it overrides the epochs", minimum=-1)
     per_device_train_batch_size: int = option(1, "samples per micro-batch", minimum=1)
-    per_device_eval_batch_size: int = option(1, "samples per validation batch", minimum=1)
     gradient_accumulation_steps: int | None = option(
         None, "micro-batches per update; default: 16 over the batch size", minimum=1
     )
@@ -179,7 +178,9 @@ class SamplingOptions(Options):
     max_batch_size: int = option(16, "rows answered at once in batch mode", minimum=1)
     val_dataset: tuple[str, ...] = option((), "answer these rows instead of talking")
     result_path: str | None = option(None, "where batch answers go (JSON lines)")
-    merge_lora: bool = option(False, "merge the adapter first and answer with the merged model")
+    merge_lora: bool = option(
+        False, "taken for ms-swift's sake: the adapter answers as the merged model would"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +203,9 @@ class VerbOptions:
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
-        """From flag names and values; names that are not this verb's are left alone."""
+        """From flag names and values, also as JSON knows them; names that are not this verb's are
+        left alone."""
+        values = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
         groups = {}
         for name, kind in cls.groups().items():
             known = {spec.name for spec in fields(kind)}

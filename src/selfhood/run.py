@@ -19,6 +19,7 @@ from selfhood.errors import MissingError
 from selfhood.files import read_json
 
 ARGS = "args.json"
+NUM_NEAR = 3
 _VERSION = re.compile(r"v(\d+)-")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)$")
 
@@ -35,7 +36,7 @@ class Checkpoint:
 
     @property
     def update(self) -> int:
-        match = _CHECKPOINT.search(self.path.name)
+        match = _CHECKPOINT.match(self.path.name)
         return int(match[1]) if match else 0
 
     def args(self) -> dict[str, Any]:
@@ -81,11 +82,11 @@ class Run:
         return Checkpoint(self.path / f"checkpoint-{update}")
 
     def checkpoints(self) -> list[Checkpoint]:
-        """Oldest first."""
+        """Those with an adapter in them, oldest first."""
         found = [
             Checkpoint(entry)
             for entry in (self.path.iterdir() if self.path.is_dir() else ())
-            if _CHECKPOINT.search(entry.name) and entry.is_dir()
+            if _CHECKPOINT.match(entry.name) and Checkpoint(entry).is_adapter
         ]
         return sorted(found, key=lambda checkpoint: checkpoint.update)
 
@@ -129,11 +130,22 @@ def _what_is_wrong(path: Path) -> str:
 def _near_checkpoints(path: Path) -> str:
     if (path / "config.json").is_file():
         return f"use --model {path}"
-    if "xxx" in str(path):
-        return "that is the tutorial's example; put the path that training printed last"
+    if "<" in str(path) or "xxx" in str(path) or path.is_relative_to("/path/to"):
+        hint = "that is the tutorial's example; put the path that training printed last"
+    else:
+        hint = "give the path that training printed as last_model_checkpoint"
     folder = next((parent for parent in path.parents if parent.is_dir()), Path())
-    depths = ("*/adapter_config.json", "*/*/adapter_config.json", "*/*/*/adapter_config.json")
-    near = sorted(entry.parent for depth in depths for entry in folder.glob(depth))[-3:]
-    if near:
-        return "there are: " + ", ".join(map(str, near))
-    return "give the path that training printed as last_model_checkpoint"
+    near = _newest_below(folder)
+    return f"{hint}; there are: {', '.join(map(str, near))}" if near else hint
+
+
+def _newest_below(folder: Path) -> list[Path]:
+    """Some checkpoints of a run, an output folder, or a folder with output folders in it."""
+    depths = ("", "v*-*/", "*/v*-*/")
+    found = [
+        checkpoint
+        for depth in depths
+        for checkpoint in folder.glob(f"{depth}checkpoint-*")
+        if Checkpoint(checkpoint).is_adapter
+    ]
+    return sorted(found, key=lambda checkpoint: checkpoint.stat().st_mtime)[-NUM_NEAR:]

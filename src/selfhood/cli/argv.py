@@ -2,42 +2,65 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from selfhood.cli.compat import ALIASES, NO_EFFECT, STAND_INS, VALUES
-from selfhood.errors import FlagError, MissingError
+from selfhood.cli.compat import (
+    ALIASES,
+    BELONGS_ELSEWHERE,
+    NO_EFFECT,
+    STAND_INS,
+    UNSUPPORTED,
+    VALUES,
+    no_effect,
+)
+from selfhood.errors import FlagError, InputError, MissingError
 
 CONFIG_KINDS = (".yaml", ".yml", ".json", ".toml")
+# What a word processor or a web page makes of "--".
+TYPOGRAPHIC_DASH = re.compile(r"[\u2010-\u2015\u2212]+(?=[A-Za-z_-]+(=|$))")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenFlag:
-    """One flag as typed: the option it stands for and its raw values."""
+    """One flag and its raw values. ``typed`` is what an error message calls it: ``--max_length``,
+    or ``my.yaml: max_length``."""
 
     typed: str
     name: str
     values: tuple[str, ...]
 
+    @property
+    def is_from_config(self) -> bool:
+        return not self.typed.startswith("--")
+
+    def spell(self, name: str) -> str:
+        """Another flag's name, written as this one is."""
+        return name if self.is_from_config else f"--{name}"
+
 
 def clean(argv: Sequence[str]) -> list[str]:
-    r"""Undo what a one-line paste does to ``\`` + line break: `` --model`` and lone ``\``."""
-    words = []
+    r"""Undo what a paste does: ``\`` + line break on one line leaves `` --model``, `` value`` and
+    lone ``\``, a web page turns ``--`` into a dash and blanks into such as no shell splits at."""
+    words: list[str] = []
+    is_scraped = any(word.startswith(" --") for word in argv)
     for word in argv:
-        stripped = word.strip()
+        stripped = TYPOGRAPHIC_DASH.sub("--", word.strip(), count=1)
         if stripped.startswith("--"):
-            words.append(stripped)
+            words += re.split(r"[\u00a0\u3000]+", stripped, maxsplit=1)
         elif word == "" or stripped not in ("", "\\"):
-            words.append(word)
+            words.append(word.removeprefix(" ") if is_scraped else word)
     return words
 
 
-def split_flags(words: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """``--a 1 2 --b=3`` -> ("a", ("1", "2")), ("b", ("3",))."""
+def split_flags(words: Sequence[str]) -> Iterator[GivenFlag]:
+    """``--a 1 2 --b=3`` -> a ("1", "2"), b ("3",)."""
     position = 0
     while position < len(words):
         word = words[position]
@@ -52,42 +75,63 @@ def split_flags(words: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
         while position < len(words) and not words[position].startswith("--"):
             values.append(words[position])
             position += 1
-        yield flag, tuple(values)
+        yield GivenFlag(typed=f"--{flag}", name=flag, values=tuple(values))
 
 
-def resolve(flag: str, values: tuple[str, ...], known: Sequence[str]) -> tuple[GivenFlag, str]:
-    """The option a flag stands for, and what to tell the user about it ('' if nothing).
+def resolve(
+    given: GivenFlag, known: Collection[str], elsewhere: Mapping[str, str]
+) -> tuple[GivenFlag | None, str]:
+    """The option a flag stands for (None: it has no effect), and what to tell the user.
 
-    A unique beginning of a name is enough, as with argparse.
+    ``known`` are this verb's options, ``elsewhere`` other verbs' options and where they belong. A
+    unique beginning of a name is enough, as with argparse.
     """
-    typed = f"--{flag}"
-    name = flag.replace("-", "_")
+    name = given.name.replace("-", "_")
     name = ALIASES.get(name, name)
-    if name not in known and name not in NO_EFFECT:
-        name = _complete(name, known, typed)
-    if name not in known:
-        return GivenFlag(typed=typed, name="", values=()), f"{typed} has no effect here: " + (
-            NO_EFFECT[name]
+    if name in UNSUPPORTED:
+        if UNSUPPORTED[name].is_harmless(given.values):
+            return None, ""
+        asked = " ".join(given.values)
+        raise FlagError(
+            f"{asked!r} is not supported yet" if asked else "is not supported yet",
+            where=given.typed,
+            hint=UNSUPPORTED[name].hint,
         )
+    if name not in known:
+        reason = no_effect(name, elsewhere)
+        if reason is not None:
+            return None, f"{given.typed} has no effect here: {reason}"
+        name = _complete(name, given, known, elsewhere)
     notices = [
-        f"{typed} {value}: {STAND_INS[name][value]}"
-        for value in values
+        f"{given.typed} {value}: {STAND_INS[name][value]}"
+        for value in given.values
         if value in STAND_INS.get(name, {})
     ]
-    translated = tuple(VALUES.get(name, {}).get(value, value) for value in values)
-    return GivenFlag(typed=typed, name=name, values=translated), "; ".join(notices)
+    values = tuple(VALUES.get(name, {}).get(value, value) for value in given.values)
+    return replace(given, name=name, values=values), "; ".join(notices)
 
 
-def _complete(name: str, known: Sequence[str], typed: str) -> str:
+def _complete(
+    name: str, given: GivenFlag, known: Collection[str], elsewhere: Mapping[str, str]
+) -> str:
+    if name in elsewhere:
+        raise FlagError(
+            f"is a flag of {elsewhere[name]}, not of this verb",
+            where=given.typed,
+            hint=BELONGS_ELSEWHERE.get(name),
+        )
     if name.startswith("no_") and name[3:] in known:
-        raise FlagError("is written as a value", where=typed, hint=f"use --{name[3:]} false")
+        hint = f"use {given.spell(name[3:])} false"
+        raise FlagError("is written as a value", where=given.typed, hint=hint)
     begun = [option for option in known if option.startswith(name)]
     if len(begun) == 1 and len(name) > 2:
         return begun[0]
-    candidates = [*known, *ALIASES, *NO_EFFECT]
+    candidates = [*known, *ALIASES, *NO_EFFECT, *UNSUPPORTED]
     near = begun[:3] or get_close_matches(name, candidates, n=1, cutoff=0.6)
-    hint = f"did you mean {' or '.join(f'--{option}' for option in near)}?" if near else None
-    raise FlagError("unknown flag", where=typed, hint=hint or "see --help")
+    spelled = " or ".join(given.spell(option) for option in near)
+    raise FlagError(
+        "unknown flag", where=given.typed, hint=f"did you mean {spelled}?" if near else "see --help"
+    )
 
 
 def read_config(path: Path) -> Mapping[str, Any]:
@@ -97,21 +141,25 @@ def read_config(path: Path) -> Mapping[str, Any]:
     values = _parse(path)
     if not isinstance(values, dict):
         raise FlagError("holds no keys and values", where=str(path))
-    for name, value in (values.pop("ENV", None) or {}).items():
+    environment = values.pop("ENV", None) or {}
+    if not isinstance(environment, dict):
+        raise FlagError("holds no names and values", where=f"{path}: ENV")
+    for name, value in environment.items():
         os.environ.setdefault(str(name), str(value))
     return values
 
 
 def _parse(path: Path) -> Any:
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError("the file is not UTF-8", where=str(path)) from error
     try:
         if path.suffix == ".toml":
             import tomllib
 
             return tomllib.loads(text)
         if path.suffix == ".json":
-            import json
-
             return json.loads(text)
         import yaml
 
@@ -124,18 +172,22 @@ def _parse(path: Path) -> Any:
         raise
 
 
-def config_words(values: Mapping[str, Any], path: Path) -> list[tuple[str, tuple[str, ...]]]:
-    """Config keys and values in the form of flags."""
-    words: list[tuple[str, tuple[str, ...]]] = []
+def config_flags(values: Mapping[str, Any], path: Path) -> list[GivenFlag]:
+    """Config keys and values in the form of flags; what is null or an empty list says nothing."""
+    flags: list[GivenFlag] = []
     for name, value in values.items():
-        if value is None:
+        if value is None or value == []:
             continue
-        if isinstance(value, Mapping):
-            raise FlagError("has keys of its own", where=f"{path}: {name}", hint="keys are flat")
         items = value if isinstance(value, list) else [value]
-        words.append((str(name), tuple(_word(item) for item in items)))
-    return words
+        typed = f"{path}: {name}"
+        if any(isinstance(item, list) for item in items):
+            raise FlagError("is a list of lists", where=typed, hint="make it one list")
+        words = tuple(_word(item) for item in items)
+        flags.append(GivenFlag(typed=typed, name=str(name), values=words))
+    return flags
 
 
 def _word(item: object) -> str:
-    return str(item).lower() if isinstance(item, bool) else str(item)
+    if isinstance(item, (bool, Mapping)):
+        return json.dumps(item, ensure_ascii=False)
+    return str(item)

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from selfhood import console
 from selfhood.chat import Conversation, Message
@@ -20,9 +20,6 @@ from selfhood.hub import choose_hub
 from selfhood.opening import Opening
 from selfhood.recipe import InferOptions
 from selfhood.sources import SourceSettings, gather
-
-if TYPE_CHECKING:
-    from selfhood.engine.native import NativeEngine
 
 
 def read_questions(options: InferOptions) -> tuple[Conversation, ...]:
@@ -44,6 +41,8 @@ def read_questions(options: InferOptions) -> tuple[Conversation, ...]:
 
 def read_stdin(source: TextIO) -> tuple[Conversation, ...]:
     """One question a line: plain text, or a JSON object as in a .jsonl file."""
+    if source.isatty():
+        console.say("one question a line; Ctrl-D ends the list")
     rows = []
     for number, line in enumerate(source, start=1):
         if line.strip():
@@ -64,20 +63,23 @@ def _stdin_row(line: str, origin: str) -> Conversation:
 
 
 def answer_file(
-    engine: NativeEngine,
+    engine: Engine,
     rows: Sequence[Conversation],
     options: InferOptions,
     sampling: Sampling,
     opening: Opening,
 ) -> int:
-    """Answer all rows and write one JSON line each, as soon as its batch is done."""
+    """Answer all rows and write one JSON line each, as soon as its batch is done. Answers that are
+    in the file already stay there."""
     path = _result_path(options, opening)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        console.say(f"note: {path} is there already; answers are added to it")
     size = options.sampling.max_batch_size
     speakers = opening.names or (None,)
     started, num_tokens = time.monotonic(), 0
     with (
-        path.open("w", encoding="utf-8") as file,
+        path.open("a", encoding="utf-8") as file,
         console.Progress("answering", total=len(rows), unit="question") as bar,
     ):
         for start in range(0, len(rows), size):
@@ -127,9 +129,10 @@ def _record(
 
 
 def _result_path(options: InferOptions, opening: Opening) -> Path:
-    if options.sampling.result_path is not None:
-        return Path(options.sampling.result_path).expanduser()
     stamp = time.strftime("%Y%m%d-%H%M%S")
+    if options.sampling.result_path is not None:
+        path = Path(options.sampling.result_path).expanduser()
+        return path / f"{stamp}.jsonl" if path.is_dir() else path
     if opening.checkpoints:
         return opening.checkpoints[0].path / "infer_result" / f"{stamp}.jsonl"
     return Path("result") / opening.model_path.name / "infer_result" / f"{stamp}.jsonl"

@@ -1,18 +1,26 @@
-"""The one table of names that other tools and older tutorials use.
+"""The one place that knows the names which other tools and older tutorials use.
 
-Spellings of ms-swift 2.x, 3.x and 4.x, and those that tutorials made up. Left: what people type;
-right: the option here. Names not in these tables and not in ``recipe`` are mistakes.
+Spellings of ms-swift 2.x, 3.x and 4.x, and those that tutorials made up:
+
+    ALIASES       what people type -> the option here
+    VALUES        the same for values
+    NO_EFFECT     taken, and the user is told why it changes nothing
+    UNSUPPORTED   would change the result, which is not possible yet: an error, not a notice
+
+Names that are not in these tables and not in ``recipe`` are mistakes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 ALIASES: Mapping[str, str] = {
     # model
     "model_id_or_path": "model",
     "model_name_or_path": "model",
     "model_dir": "model",
+    "model_cache_dir": "model",  # 2.x
     "revision": "model_revision",
     "dtype": "torch_dtype",
     "adapter": "adapters",
@@ -23,6 +31,8 @@ ALIASES: Mapping[str, str] = {
     "system_prompt": "system",
     # data
     "train_dataset": "dataset",
+    "custom_train_dataset_path": "dataset",  # 2.x
+    "custom_val_dataset_path": "val_dataset",  # 2.x
     "dataset_test_ratio": "split_dataset_ratio",
     "shuffle": "dataset_shuffle",
     "train_dataloader_shuffle": "dataset_shuffle",
@@ -42,12 +52,13 @@ ALIASES: Mapping[str, str] = {
     # training
     "batch_size": "per_device_train_batch_size",
     "train_batch_size": "per_device_train_batch_size",
-    "eval_batch_size": "per_device_eval_batch_size",
+    "eval_batch_size": "per_device_eval_batch_size",  # which has no effect
     "epochs": "num_train_epochs",
     "lr": "learning_rate",
     "lr_scheduler": "lr_scheduler_type",
     "adam_eps": "adam_epsilon",
     "evaluation_strategy": "eval_strategy",
+    "add_output_dir_suffix": "add_version",  # 2.x
     # infer, export
     "stop": "stop_words",
     "eval_dataset": "val_dataset",
@@ -63,81 +74,303 @@ VALUES: Mapping[str, Mapping[str, str]] = {
         "bf16": "bfloat16",
         "fp16": "float16",
         "half": "float16",
+        "auto": "None",
+        "AUTO": "None",
     },
     "target_modules": {"ALL": "all-linear", "all": "all-linear", "DEFAULT": "all-linear"},
-    "infer_backend": {"pt": "native", "transformers": "native", "vllm": "native"},
-    "attn_impl": {"flash_attn": "sdpa", "flash_attention_2": "sdpa"},
+    "infer_backend": {
+        "pt": "native",
+        "transformers": "native",
+        "vllm": "native",
+        "sglang": "native",
+        "lmdeploy": "native",
+    },
+    "attn_impl": {
+        "auto": "None",
+        "flash_attn": "sdpa",
+        "flash_attention_2": "sdpa",
+        "flash_attention_3": "sdpa",
+    },
+    # YAML reads an unquoted `no` as false.
+    "save_strategy": {"false": "no"},
+    "eval_strategy": {"false": "no"},
     "lr_scheduler_type": {"constant_with_warmup": "constant"},
 }
 
 # Values that are taken, but not as they are meant elsewhere: the user is told.
 STAND_INS: Mapping[str, Mapping[str, str]] = {
-    "infer_backend": {"vllm": "not connected yet; the native backend gives the same answers"},
-    "attn_impl": {
-        "flash_attn": "PyTorch's own attention is used",
-        "flash_attention_2": "PyTorch's own attention is used",
-    },
+    "infer_backend": dict.fromkeys(
+        ("vllm", "sglang", "lmdeploy"), "not connected yet; the native backend answers"
+    ),
+    "attn_impl": dict.fromkeys(
+        ("flash_attn", "flash_attention_2", "flash_attention_3"), "PyTorch's own attention is used"
+    ),
 }
 
+NATIVE_MEMORY = "it bounds a server's memory; the native backend grows as needed"
+PREPARED = "rows are prepared before training starts"
+OWN_TEMPLATE = "the model's own chat template is used"
+PACKED = "every update is packed here, with the gradient of the plain loop"
+LOWEST_LOSS = "the lowest validation loss is the best"
+ONE_PROCESS = "one process trains"
+TEXT_ONLY = "only text models are trained here"
+NOT_QUANTISED = "the weights are not quantised"
+NOT_PUSHED = "nothing is sent to a hub"
+
 NO_EFFECT: Mapping[str, str] = {
+    # model
     "model_type": "the architecture is read from the model itself",
-    "template": "the model's own chat template is used",
-    "template_type": "the model's own chat template is used",
-    "task_type": "only chat models are trained here",
-    "dataloader_num_workers": "rows are prepared before training starts",
-    "dataset_num_proc": "rows are prepared before training starts",
-    "dataloader_pin_memory": "rows are prepared before training starts",
-    "dataloader_prefetch_factor": "rows are prepared before training starts",
-    "lazy_tokenize": "rows are prepared before training starts",
-    "load_from_cache_file": "nothing is cached that could go stale",
-    "gradient_checkpointing": "short rows fit without it; the result is the same",
-    "gradient_checkpointing_kwargs": "short rows fit without it; the result is the same",
-    "packing": "every update is packed here, with the gradient of the plain loop",
-    "padding_free": "every update is packed here, with the gradient of the plain loop",
-    "packing_length": "see --token_budget",
-    "group_by_length": "every update is packed here, in the planned order",
-    "use_logits_to_keep": "logits are always computed at trained tokens only",
-    "use_liger_kernel": "not needed: logits are computed at trained tokens only",
-    "use_flash_attn": "the fastest attention that is installed is chosen",
-    "use_chat_template": "chat models are always asked through their template",
-    "remove_unused_columns": "columns that are not used are never read",
+    "use_flash_attn": "PyTorch's own attention is used",
+    "device_map": "the model goes to the GPU if there is one",
+    "max_memory": "the model goes to the GPU if there is one",
+    "bf16": "see --torch_dtype",
+    "fp16": "see --torch_dtype",
     "check_model": "nothing is sent to a hub unless a model or dataset comes from there",
     "check_model_is_latest": "nothing is sent to a hub unless a model or dataset comes from there",
-    "check_dataset_strategy": "bad rows always stop the run; see --strict",
+    "local_repo_path": "no model code is fetched",
+    "load_args": "what a checkpoint remembers is always used where the command is silent",
+    "ignore_args_error": "unknown flags are mistakes",
+    "freeze_vit": TEXT_ONLY,
+    "freeze_aligner": TEXT_ONLY,
+    "max_pixels": TEXT_ONLY,
+    "norm_bbox": TEXT_ONLY,
+    # template
+    "template": OWN_TEMPLATE,
+    "template_type": OWN_TEMPLATE,
+    "template_backend": OWN_TEMPLATE,
+    "add_non_thinking_prefix": OWN_TEMPLATE,
+    "padding_side": "the model sees no padding",
+    # data
+    "dataloader_num_workers": PREPARED,
+    "dataset_num_proc": PREPARED,
+    "preprocess_num_proc": PREPARED,
+    "packing_num_proc": PREPARED,
+    "dataloader_pin_memory": PREPARED,
+    "dataloader_prefetch_factor": PREPARED,
+    "dataloader_persistent_workers": PREPARED,
+    "lazy_tokenize": PREPARED,
+    "load_from_cache_file": "nothing is cached that could go stale",
+    "dataset_enable_cache": "nothing is cached that could go stale",
     "download_mode": "the hub client's cache decides",
+    "shuffle_buffer_size": "a dataset is shuffled whole",
+    "stopping_strategy": "datasets are mixed whole",
+    "val_dataset_shuffle": "the order of validation rows changes nothing",
+    "remove_unused_columns": "columns that are not used are never read",
+    "check_dataset_strategy": "--strict decides what happens to bad rows",
+    # compute
+    "gradient_checkpointing": "short rows fit without it; the result is the same",
+    "gradient_checkpointing_kwargs": "short rows fit without it; the result is the same",
+    "packing": PACKED,
+    "padding_free": PACKED,
+    "group_by_length": PACKED,
+    "packing_length": "see --token_budget",
+    "packing_strategy": "see --token_budget",
+    "per_device_eval_batch_size": "validation rows are packed too; the loss is the same",
+    "eval_accumulation_steps": "validation rows are packed too; the loss is the same",
+    "use_logits_to_keep": "logits are always computed at trained tokens only",
+    "use_liger_kernel": "not needed: logits are computed at trained tokens only",
+    "torch_compile": "nothing is compiled; the result is the same",
+    "lora_dtype": "adapter weights are float32 while they are trained",
+    "tuner_backend": "peft is used; the result is the same",
+    "average_tokens_across_devices": "the tokens of an update are always counted together",
+    "acc_strategy": "accuracy is counted by token",
+    "full_determinism": "all randomness is seeded; nothing more is done",
+    "ddp_find_unused_parameters": ONE_PROCESS,
+    "ddp_timeout": ONE_PROCESS,
+    "ddp_backend": ONE_PROCESS,
+    "local_rank": ONE_PROCESS,
+    # quantisation: without quant_method and quant_bits these say nothing
+    "bnb_4bit_comp_dtype": NOT_QUANTISED,
+    "bnb_4bit_compute_dtype": NOT_QUANTISED,
+    "bnb_4bit_quant_type": NOT_QUANTISED,
+    "bnb_4bit_quant_storage": NOT_QUANTISED,
+    "bnb_4bit_use_double_quant": NOT_QUANTISED,
+    "hqq_axis": NOT_QUANTISED,
+    "quant_n_samples": NOT_QUANTISED,
+    "quant_batch_size": NOT_QUANTISED,
+    "group_size": NOT_QUANTISED,
+    # saving, reporting
     "save_safetensors": "nothing else is written",
     "safe_serialization": "nothing else is written",
     "save_only_model": "checkpoints hold the adapter and a few kilobytes of state",
-    "add_output_dir_suffix": "see --add_version",
-    "vllm_max_model_len": "it bounds vLLM's memory; the native backend grows as needed",
-    "max_model_len": "it bounds vLLM's memory; the native backend grows as needed",
-    "gpu_memory_utilization": "it bounds vLLM's memory; the native backend grows as needed",
-    "vllm_gpu_memory_utilization": "it bounds vLLM's memory; the native backend grows as needed",
+    "only_save_model": "checkpoints hold the adapter and a few kilobytes of state",
+    "save_on_each_node": ONE_PROCESS,
+    "create_checkpoint_symlink": "no links are made; the end of a run prints both paths",
+    "overwrite_output_dir": "each run gets a folder of its own; see --add_version",
+    "load_best_model_at_end": "the best checkpoint is named at the end",
+    "metric_for_best_model": LOWEST_LOSS,
+    "greater_is_better": LOWEST_LOSS,
+    "ignore_data_skip": "nothing is resumed",
+    "logging_strategy": "see --logging_steps",
+    "logging_first_step": "the first update is always logged",
+    "logging_dir": "TensorBoard files are in <run>/runs",
+    "report_to": "TensorBoard files are always written; other trackers are not connected",
+    "run_name": "the run is called as its folder",
+    "disable_tqdm": "off a terminal, progress is a line now and then",
+    "max_shard_size": "files are split as transformers does",
+    "hub_model_id": NOT_PUSHED,
+    "hub_private_repo": NOT_PUSHED,
+    "hub_strategy": NOT_PUSHED,
+    "commit_message": NOT_PUSHED,
+    # infer
+    "max_model_len": NATIVE_MEMORY,
+    "gpu_memory_utilization": NATIVE_MEMORY,
+    "max_num_seqs": NATIVE_MEMORY,
+    "limit_mm_per_prompt": NATIVE_MEMORY,
+    "max_lora_rank": NATIVE_MEMORY,
+    "enforce_eager": "it is vLLM's",
+    "enable_prefix_caching": "it is vLLM's",
     "tensor_parallel_size": "it is vLLM's; the native backend uses one device",
-    "vllm_tensor_parallel_size": "it is vLLM's; the native backend uses one device",
-    "load_args": "what a checkpoint remembers is always used where the command is silent",
-    "ignore_args_error": "unknown flags are mistakes",
-    "load_data_args": "give --val_dataset",
+    "pipeline_parallel_size": "it is vLLM's; the native backend uses one device",
+    "use_async_engine": "it is vLLM's",
+    "top_logprobs": "no log-probabilities are written",
     "write_batch_size": "answers are written as they come",
     "eval_human": "a talk starts whenever no --val_dataset is given",
-    "do_sample": "see --temperature; 0 is greedy",
+    "save_result": "see --result_path",
     "use_cache": "generation always caches",
-    "logging_first_step": "the first update is always logged",
-    "overwrite_output_dir": "each run gets a folder of its own",
-    "full_determinism": "runs on a CPU are deterministic already",
-    "report_to": "TensorBoard files are always written; other trackers are not connected",
-    "logging_dir": "TensorBoard files are in <run>/runs",
-    "run_name": "the run is called as its folder",
-    "acc_strategy": "accuracy is counted by token",
-    "loss_scale": "every assistant turn is trained, its end mark included",
-    "ddp_find_unused_parameters": "one process trains",
-    "ddp_timeout": "one process trains",
-    "device_map": "the model goes to the GPU if there is one",
-    "optim": "AdamW is used",
-    "max_shard_size": "files are split as transformers does",
-    "load_best_model_at_end": "the best checkpoint is named at the end",
-    "metric_for_best_model": "the lowest validation loss is the best",
-    "greater_is_better": "the lowest validation loss is the best",
-    "self_cognition_sample": "use --dataset identity#N",
-    "train_dataset_sample": "use --dataset NAME#N",
 }
+
+# Flags of a backend that is not connected.
+BACKEND_PREFIXES = ("vllm_", "sglang_", "lmdeploy_")
+
+# ms-swift takes these with every verb; where they are of no use they do no harm.
+HARMLESS_ELSEWHERE = (
+    "max_length", "truncation_strategy", "data_seed", "dataset_shuffle", "strict", "tuner_type",
+    "model_name", "model_author", "seed", "temperature", "top_p", "top_k", "repetition_penalty",
+    "max_new_tokens", "stream", "stop_words", "infer_backend",
+)  # fmt: skip
+
+# What somebody who gives a flag to the wrong verb is after.
+BELONGS_ELSEWHERE: Mapping[str, str] = {
+    "adapters": "to train on from an adapter, merge it and train the merged model",
+    "merge_lora": "after training: selfhood export --adapters DIR --merge_lora true",
+    "dataset": "questions to be answered go to --val_dataset",
+}
+
+OFF = ("false", "no", "0", "0.0", "-1", "none", "null", "off", "{}", "[]", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """A flag that would change the result and is not there yet; ``harmless`` are the values that
+    ask for what happens anyway."""
+
+    hint: str | None = None
+    harmless: tuple[str, ...] = OFF
+
+    def is_harmless(self, values: Sequence[str]) -> bool:
+        return bool(values) and all(value.strip().lower() in self.harmless for value in values)
+
+
+FULL_PRECISION = "the weights are used as they are; drop it"
+LORA_ALONE = "LoRA trains the layers of --target_modules"
+
+UNSUPPORTED: Mapping[str, Unsupported] = {
+    # model
+    "task_type": Unsupported("chat models are trained here", ("causal_lm",)),
+    "num_labels": Unsupported("chat models are trained here"),
+    "quant_method": Unsupported(FULL_PRECISION),
+    "quant_bits": Unsupported(FULL_PRECISION),
+    "quantization_bit": Unsupported(FULL_PRECISION),
+    "load_in_4bit": Unsupported(FULL_PRECISION),
+    "load_in_8bit": Unsupported(FULL_PRECISION),
+    "rope_scaling": Unsupported(),
+    "new_special_tokens": Unsupported(),
+    "model_kwargs": Unsupported(),
+    "use_cpu": Unsupported("hide the GPU with CUDA_VISIBLE_DEVICES="),
+    "no_cuda": Unsupported("hide the GPU with CUDA_VISIBLE_DEVICES="),
+    "hub_token": Unsupported("set MODELSCOPE_API_TOKEN or HF_TOKEN"),
+    "external_plugins": Unsupported("no code from outside is run"),
+    "custom_register_path": Unsupported("no code from outside is run"),
+    "custom_dataset_info": Unsupported("name your columns with --columns"),
+    # template
+    "use_chat_template": Unsupported(OWN_TEMPLATE, ("true", "1", "yes")),
+    "agent_template": Unsupported(),
+    "response_prefix": Unsupported(),
+    "loss_scale": Unsupported(
+        'every assistant turn is trained; mark others with "loss": false', (*OFF, "default")
+    ),
+    # data
+    "streaming": Unsupported("data is read whole"),
+    "interleave_prob": Unsupported("write shares as --dataset a#500 b#250"),
+    "train_dataset_mix_ratio": Unsupported("write shares as --dataset a#500 b#250"),
+    "self_cognition_sample": Unsupported("use --dataset identity#N"),
+    "train_dataset_sample": Unsupported("use --dataset NAME#N"),
+    "val_dataset_sample": Unsupported("use --val_dataset NAME#N"),
+    "cached_dataset": Unsupported(),
+    "disable_auto_column_mapping": Unsupported("name your columns with --columns"),
+    "load_data_args": Unsupported("give --val_dataset"),
+    "load_dataset_config": Unsupported("give --val_dataset"),
+    # tuner
+    "use_dora": Unsupported(),
+    "use_rslora": Unsupported(),
+    "use_galore": Unsupported(),
+    "use_swift_lora": Unsupported(),
+    "lorap_lr_ratio": Unsupported(),
+    "lora_lr_ratio": Unsupported(),
+    "lora_bias": Unsupported(harmless=OFF),
+    "init_weights": Unsupported("LoRA's own start is used", ("true", "1", "default")),
+    "init_lora_weights": Unsupported("LoRA's own start is used", ("true", "1", "default")),
+    "target_regex": Unsupported("use --target_modules"),
+    "target_parameters": Unsupported("use --target_modules"),
+    "modules_to_save": Unsupported(LORA_ALONE),
+    "freeze_parameters": Unsupported(LORA_ALONE),
+    "freeze_parameters_regex": Unsupported(LORA_ALONE),
+    "freeze_parameters_ratio": Unsupported(LORA_ALONE),
+    "trainable_parameters": Unsupported(LORA_ALONE),
+    "trainable_parameters_regex": Unsupported(LORA_ALONE),
+    "freeze_llm": Unsupported(LORA_ALONE),
+    "lisa_activated_layers": Unsupported(),
+    # training
+    "optim": Unsupported(
+        "AdamW is used", ("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw")
+    ),
+    "optimizer": Unsupported("AdamW is used"),
+    "lr_scheduler_kwargs": Unsupported("see --lr_scheduler_type"),
+    "max_epochs": Unsupported("use --num_train_epochs or --max_steps"),
+    "label_smoothing_factor": Unsupported(),
+    "neftune_noise_alpha": Unsupported(),
+    "neftune_alpha": Unsupported(),
+    "loss_type": Unsupported(),
+    "enable_dft_loss": Unsupported(),
+    "enable_channel_loss": Unsupported(),
+    "dataloader_drop_last": Unsupported("every row is trained"),
+    "deepspeed": Unsupported(ONE_PROCESS),
+    "fsdp": Unsupported(ONE_PROCESS),
+    "fsdp_config": Unsupported(ONE_PROCESS),
+    "sequence_parallel_size": Unsupported(ONE_PROCESS, (*OFF, "1")),
+    "resume_from_checkpoint": Unsupported("start the run again"),
+    "resume_only_model": Unsupported("start the run again"),
+    "predict_with_generate": Unsupported("ask the checkpoint with selfhood infer"),
+    "eval_on_start": Unsupported("see --eval_steps"),
+    "eval_use_evalscope": Unsupported(),
+    "early_stop_interval": Unsupported(),
+    "push_to_hub": Unsupported("upload the folder with the hub's own tool"),
+    # infer
+    "do_sample": Unsupported("use --temperature 0", ("true", "1", "yes")),
+    "num_beams": Unsupported(harmless=(*OFF, "1")),
+    "num_return_sequences": Unsupported(harmless=(*OFF, "1")),
+    "presence_penalty": Unsupported("use --repetition_penalty"),
+    "frequency_penalty": Unsupported("use --repetition_penalty"),
+    "logprobs": Unsupported(),
+    "metric": Unsupported("compare `response` with `labels` in the result file"),
+    # export
+    "to_ollama": Unsupported(),
+    "to_cached_dataset": Unsupported(),
+    "to_mcore": Unsupported(),
+    "to_hf": Unsupported(),
+    "to_peft_format": Unsupported("adapters are in peft's format already"),
+    "mcore_model": Unsupported(),
+    "mcore_adapters": Unsupported(),
+}
+
+
+def no_effect(name: str, elsewhere: Mapping[str, str]) -> str | None:
+    """Why a flag of other tools, or of another verb, says nothing here; None if it does not."""
+    if name in NO_EFFECT:
+        return NO_EFFECT[name]
+    if name.startswith(BACKEND_PREFIXES):
+        return "it belongs to a backend that is not connected"
+    if name in elsewhere and name in HARMLESS_ELSEWHERE:
+        return f"it belongs to {elsewhere[name]}"
+    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -12,16 +12,28 @@ from selfhood.cli.argv import (
     CONFIG_KINDS,
     GivenFlag,
     clean,
-    config_words,
+    config_flags,
     read_config,
     resolve,
     split_flags,
 )
 from selfhood.errors import FlagError
-from selfhood.recipe import Options, VerbOptions, option_info
+from selfhood.recipe import (
+    ExportOptions,
+    InferOptions,
+    Options,
+    Recipe,
+    VerbOptions,
+    option_info,
+)
 
 Verb = TypeVar("Verb", bound=VerbOptions)
 TRUE = ("true", "yes", "t", "y", "1", "on")
+VERBS_WITH_FLAGS: Mapping[str, type[VerbOptions]] = {
+    "export": ExportOptions,
+    "infer": InferOptions,
+    "sft": Recipe,
+}
 FALSE = ("false", "no", "f", "n", "0", "off")
 
 
@@ -38,21 +50,23 @@ class Flag:
     help: str
 
     def parse(self, given: GivenFlag) -> Any:
-        if self.is_list:
+        if self.is_list and given.values:
             return tuple(self._one(value, given.typed) for value in given.values)
         if self.kind is bool and not given.values:
             return True
         if len(given.values) != 1:
-            what = "needs a value" if not given.values else "takes one value"
+            if not given.values:
+                raise FlagError("needs a value", where=given.typed, hint=self.help)
             raise FlagError(
-                f"{what}; got {len(given.values)}",
+                f"takes one value; got {len(given.values)}: {' | '.join(given.values)}",
                 where=given.typed,
-                hint=f"{self.help}; put quotes round a value with spaces",
+                hint="put quotes round a value with spaces",
             )
         return self._one(given.values[0], given.typed)
 
     def _one(self, text: str, typed: str) -> Any:
-        if self.is_optional and text in ("None", "null") and self.kind is not str:
+        is_free_text = self.kind is str and not self.choices
+        if self.is_optional and text in ("None", "null") and not is_free_text:
             return None
         if self.kind is bool:
             return self._bool(text, typed)
@@ -108,39 +122,81 @@ def _flag(spec: Field[Any], hint: Any) -> Flag:
 
 def parse_flags(verb: type[Verb], argv: Sequence[str]) -> Parsed[Verb]:
     """A verb's options from its words; a config file first, what is typed wins over it."""
-    flags = {flag.name: flag for group in verb.groups().values() for flag in flags_of(group)}
+    flags = {flag.name: flag for flags in _grouped(verb).values() for flag in flags}
     config, words = _take_config(clean(argv))
+    elsewhere = _flags_elsewhere(verb)
     values: dict[str, Any] = {}
     notices: list[str] = []
-    for flag, raw in [*config, *split_flags(words)]:
-        given, notice = resolve(flag, raw, list(flags))
+    typed: dict[str, GivenFlag] = {}
+    for given in [*config, *split_flags(words)]:
+        resolved, notice = resolve(given, flags, elsewhere)
         if notice:
             notices.append(notice)
-        if given.name:
-            values[given.name] = flags[given.name].parse(given)
-    return Parsed(options=verb.from_values(values), notices=tuple(notices))
+        if resolved is None:
+            continue
+        values[resolved.name] = flags[resolved.name].parse(resolved)
+        if given.is_from_config:
+            continue
+        if resolved.name in typed:
+            notices.append(_said_twice(typed[resolved.name], resolved))
+        typed[resolved.name] = resolved
+    if "system" in values:
+        from selfhood.data.mixture import system_line
+
+        # As text from here on: a checkpoint must remember the line, not the path of a file.
+        values["system"] = system_line(values["system"])
+    return Parsed(options=verb.from_values(values), notices=tuple(dict.fromkeys(notices)))
 
 
-def _take_config(words: list[str]) -> tuple[list[tuple[str, tuple[str, ...]]], list[str]]:
+def _grouped(verb: type[VerbOptions]) -> dict[type[Options], list[Flag]]:
+    """The flags of a verb, by option group. A run starts with an adapter of its own, so those that
+    train share the model's options but for ``--adapters``."""
+    return {
+        group: [flag for flag in flags_of(group) if verb is not Recipe or flag.name != "adapters"]
+        for group in verb.groups().values()
+    }
+
+
+def _flags_elsewhere(verb: type[VerbOptions]) -> dict[str, str]:
+    """Every other verb's option -> the verb."""
+    return {
+        flag.name: name
+        for name, other in VERBS_WITH_FLAGS.items()
+        if other is not verb
+        for flags in _grouped(other).values()
+        for flag in flags
+    }
+
+
+def _said_twice(first: GivenFlag, last: GivenFlag) -> str:
+    """As in ms-swift the last one counts, also of a list."""
+    dropped = " ".join((first.typed, *first.values))
+    return f"{last.typed} is given twice: the last one counts, not {dropped}"
+
+
+def _take_config(words: list[str]) -> tuple[list[GivenFlag], list[str]]:
     """A config file given first, or with ``--config``."""
+    at = next((i for i, word in enumerate(words) if word.partition("=")[0] == "--config"), None)
     if words and not words[0].startswith("--") and words[0].endswith(CONFIG_KINDS):
-        path, rest = Path(words[0]), words[1:]
-    elif "--config" in words:
-        at = words.index("--config")
-        if at + 1 == len(words):
-            raise FlagError("needs a file", where="--config")
-        path, rest = Path(words[at + 1]), words[:at] + words[at + 2 :]
-    else:
+        name, rest = words[0], words[1:]
+    elif at is None:
         return [], words
-    return config_words(read_config(path.expanduser()), path), rest
+    elif "=" in words[at]:
+        name, rest = words[at].partition("=")[2], words[:at] + words[at + 1 :]
+    elif at + 1 == len(words):
+        raise FlagError("needs a file", where="--config")
+    else:
+        name, rest = words[at + 1], words[:at] + words[at + 2 :]
+    path = Path(name)
+    return config_flags(read_config(path.expanduser()), path), rest
 
 
 def help_text(name: str, summary: str, verb: type[VerbOptions]) -> str:
     """The help of one verb, made from its fields."""
     lines = [f"selfhood {name}: {summary}", "", f"usage: selfhood {name} [config.yaml] [flags]"]
-    for group in verb.groups().values():
+    for group, flags in _grouped(verb).items():
         lines += ["", (group.__doc__ or "").splitlines()[0]]
-        lines += [_help_line(flag) for flag in flags_of(group)]
+        lines += [_help_line(flag) for flag in flags]
     lines += ["", "Names from ms-swift 2.x, 3.x and 4.x are understood too."]
     return "\n".join(lines)
 

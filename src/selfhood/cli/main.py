@@ -50,6 +50,7 @@ VERBS = (
 
 def entry() -> None:
     """The console script."""
+    console.forgive_encodings()
     raise SystemExit(main(sys.argv[1:]))
 
 
@@ -66,6 +67,11 @@ def main(argv: Sequence[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # a file that may not be read, a disk that is full
+        if os.environ.get("SELFHOOD_DEBUG"):
+            raise
+        console.fail(f"{error.filename or 'system'}: {error.strerror or error}")
         return 1
     except Exception as error:
         if os.environ.get("SELFHOOD_DEBUG"):
@@ -99,6 +105,8 @@ def find_verb(word: str) -> Verb:
     for verb in VERBS:
         if verb.name == name:
             return verb
+    if name.startswith("-"):
+        raise FlagError("a verb comes first", where=word, hint="as in selfhood sft --model ...")
     near = get_close_matches(name, [verb.name for verb in VERBS], n=1)
     hint = f"did you mean {near[0]}?" if near else "see selfhood --help"
     raise FlagError("unknown command", where=word, hint=hint)

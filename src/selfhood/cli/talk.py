@@ -16,6 +16,8 @@ WELCOME = """\
 commands  quit, clear (forget the talk), reset-system (type a new system line),
           multi-line (end with #), single-line; Ctrl-C stops a reply, Ctrl-D leaves"""
 LINE = "-" * 50
+# Commands that multi-line input obeys without an end mark: one must be able to leave.
+ALWAYS = ("single-line", "quit", "exit")
 
 
 class Mode(Enum):
@@ -124,7 +126,7 @@ class Talk:
             line = console.ask(self.mode.value if not lines else "", source)
             if line is None:
                 return "\n".join(lines) if lines else None
-            if self.mode is not Mode.LINES or line.strip() in ("single-line", "quit", "exit"):
+            if self.mode is not Mode.LINES or line.strip().lower() in ALWAYS:
                 return line
             lines.append(line)
             if line.rstrip().endswith("#"):

@@ -43,7 +43,7 @@ ROLE_NAMES: Mapping[str, Role] = {
 
 def to_conversation(row: Row, *, origin: str, rename: Mapping[str, str]) -> Conversation:
     """Detect the row's form and read it; DataError says what is missing."""
-    columns = {rename.get(name, name).lower(): value for name, value in row.items()}
+    columns = _named(row, rename)
     turns = _with_system(columns, _listed(columns, origin) or _answered(columns, origin), origin)
     _check(turns, origin)
     if turns[-1].role != "assistant":
@@ -58,18 +58,25 @@ def to_conversation(row: Row, *, origin: str, rename: Mapping[str, str]) -> Conv
 def to_question(row: Row, *, origin: str, rename: Mapping[str, str]) -> Conversation:
     """As ``to_conversation``, for rows that are asked rather than trained: an answer may be there
     (it ends the conversation) or not. A row of text alone is the question."""
-    columns = {rename.get(name, name).lower(): value for name, value in row.items()}
+    columns = _named(row, rename)
     turns = _listed(columns, origin)
     if not turns:
-        asked = _query(columns, origin) or _first(columns, RESPONSE)
-        if asked is None:
-            raise _nothing_found("question", "query", columns, origin)
-        turns = [*_history(columns, origin), Message("user", _text(asked, "query", origin))]
-        if _query(columns, origin) is not None and _first(columns, RESPONSE) is not None:
+        query = _query(columns, origin)
+        if query is not None and _first(columns, RESPONSE) is not None:
             turns = _answered(columns, origin)
+        else:
+            asked = _first(columns, RESPONSE) if query is None else query
+            if asked is None:
+                raise _nothing_found("question", QUERY, columns, origin)
+            turns = [*_history(columns, origin), Message("user", _text(asked, "query", origin))]
     turns = _with_system(columns, turns, origin)
     _check(turns, origin)
     return Conversation(messages=tuple(turns), origin=origin, language=_language(columns))
+
+
+def _named(row: Row, rename: Mapping[str, str]) -> Row:
+    """The columns under the names this module knows; a header cell may have blanks round it."""
+    return {rename.get(name, name).strip().lower(): value for name, value in row.items()}
 
 
 def _listed(columns: Row, origin: str) -> list[Message]:
@@ -83,8 +90,10 @@ def _answered(columns: Row, origin: str) -> list[Message]:
     if isinstance(response, Sequence) and not isinstance(response, str) and response:
         response = response[0]
     if response is None:
-        raise _nothing_found("answer", "response", columns, origin)
+        raise _nothing_found("answer", RESPONSE, columns, origin)
     query = _query(columns, origin)
+    if query is None and any(name in columns for name in QUERY):
+        raise _nothing_found("question", QUERY, columns, origin)
     asked = [] if query is None else [Message("user", query)]
     answer = Message("assistant", _text(response, "response", origin))
     return [*_history(columns, origin), *asked, answer]
@@ -105,11 +114,14 @@ def _with_system(columns: Row, turns: list[Message], origin: str) -> list[Messag
     return [Message("system", _text(system, "system", origin)), *turns]
 
 
-def _nothing_found(what: str, column: str, columns: Row, origin: str) -> DataError:
+def _nothing_found(what: str, names: Sequence[str], columns: Row, origin: str) -> DataError:
+    empty = next((name for name in names if name in columns), None)
+    if empty is not None:
+        return DataError(f"{empty} is null", where=origin, hint=f"write the {what} or drop the row")
     return DataError(
         f"no {what} found in the columns {', '.join(columns) or '(none)'}",
         where=origin,
-        hint=f'name yours with --columns \'{{"your column": "{column}"}}\'',
+        hint=f'name yours with --columns \'{{"your column": "{names[0]}"}}\'',
     )
 
 
@@ -170,6 +182,8 @@ def _check(turns: list[Message], origin: str) -> None:
             raise DataError("a system message comes after the first turn", where=origin)
         if message.role == "assistant" and not message.content.strip():
             raise DataError("the answer is empty", where=origin, hint="write one or drop the row")
+        if message.role == "user" and not message.content.strip():
+            raise DataError("the question is empty", where=origin, hint="write one or drop the row")
 
 
 def _first(columns: Row, names: Sequence[str]) -> object:
@@ -180,6 +194,11 @@ def _text(value: object, label: str, origin: str) -> str:
     if not isinstance(value, str):
         kind = "null" if value is None else type(value).__name__
         raise DataError(f"{label} is {kind}, not text", where=origin)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(value[error.start]):04x}"  # JSON allows half of a surrogate pair
+        raise DataError(f"{label} holds {half}, which is no character", where=origin) from error
     return value
 
 

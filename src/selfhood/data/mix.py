@@ -37,11 +37,11 @@ def split_and_sample(
     ``generator`` None takes rows in file order.
     """
     wanted = len(rows) if num_rows is None else num_rows
-    num_val = max(int(min(len(rows), wanted) * val_ratio), 1) if val_ratio > 0 else 0
+    fewest = min(len(rows), wanted)
+    num_val = max(int(fewest * val_ratio), 1) if val_ratio > 0 else 0
+    num_val = min(num_val, fewest - 1)  # a single row cannot do both jobs: it is trained
     order = _shuffled(rows, generator) if num_val else list(rows)
     val, rest = order[:num_val], order[num_val:]
-    if num_val and not rest:
-        return Split(train=tuple(val), val=())  # one row cannot do both jobs
     train = rest if num_rows is None else sample(rest, wanted - num_val, generator)
     return Split(train=tuple(train), val=tuple(val))
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selfhood.chat import Conversation
-from selfhood.data.mix import split_and_sample
-from selfhood.data.naming import Naming, check_effect, fill, holds_mark
+from selfhood.data.mix import Split, split_and_sample
+from selfhood.data.naming import Naming, check_effect, fill, holds_mark, unquoted
 from selfhood.data.spec import DatasetSpec
-from selfhood.errors import FlagError, MissingError
+from selfhood.errors import FlagError, InputError, MissingError
+from selfhood.files import read_json
 from selfhood.hub import choose_hub
-from selfhood.recipe import Recipe
+from selfhood.recipe import DataOptions, Recipe
 from selfhood.sources import Gathered, SourceSettings, gather
 from selfhood.sources.identity import NAME as IDENTITY
 
@@ -26,6 +27,7 @@ class SourceShare:
 
     spec: DatasetSpec
     num_rows: int
+    """Good rows read; ``num_named`` of those that are used took the name."""
     num_train: int
     num_val: int
     num_skipped: int
@@ -64,9 +66,10 @@ def read_mixture(recipe: Recipe) -> Mixture:
     train: list[Conversation] = []
     val: list[Conversation] = []
     shares: list[SourceShare] = []
+    takes_name = False
     for text in options.dataset:
         gathered = gather(parse_spec(text), settings, strict=options.strict)
-        rows, num_named = _name_rows(gathered, naming)
+        rows, named = _name_rows(gathered, naming)
         split = split_and_sample(
             rows,
             num_rows=gathered.spec.num_rows,
@@ -75,8 +78,13 @@ def read_mixture(recipe: Recipe) -> Mixture:
         )
         train += split.train
         val += split.val
-        shares.append(_share(gathered, len(split.train), len(split.val), num_named))
-    warning = check_effect(naming, train, sum(share.num_named for share in shares))
+        shares.append(_share(gathered, split, named))
+        takes_name = takes_name or bool(named)
+    warnings = [
+        check_effect(naming, train, takes_name),
+        *(unquoted(flag, value) for flag, value in naming.items),
+        _unused_ratio(options),
+    ]
     for text in options.val_dataset:
         gathered = gather(parse_spec(text), settings, strict=options.strict)
         rows, _ = _name_rows(gathered, naming)
@@ -87,7 +95,7 @@ def read_mixture(recipe: Recipe) -> Mixture:
         train=tuple(train),
         val=tuple(val),
         shares=tuple(shares),
-        warnings=(warning,) if warning else (),
+        warnings=tuple(warning for warning in warnings if warning),
     )
 
 
@@ -99,32 +107,41 @@ def parse_spec(text: str) -> DatasetSpec:
     return DatasetSpec.parse(text, lambda path: Path(path).expanduser().exists())
 
 
-def _name_rows(gathered: Gathered, naming: Naming) -> tuple[list[Conversation], int]:
-    """The rows with their names filled in, and how many took one."""
+def _name_rows(gathered: Gathered, naming: Naming) -> tuple[list[Conversation], set[str]]:
+    """The rows with their names filled in, and the origins of those that took one."""
     rows = [fill(row, naming) for row in gathered.rows]
-    if gathered.spec.id == IDENTITY:
-        return rows, len(rows)
-    return rows, sum(holds_mark(row) for row in gathered.rows)
+    is_identity = gathered.spec.id == IDENTITY
+    return rows, {row.origin for row in gathered.rows if is_identity or holds_mark(row)}
 
 
-def _share(gathered: Gathered, num_train: int, num_val: int, num_named: int) -> SourceShare:
+def _share(gathered: Gathered, split: Split, named: set[str]) -> SourceShare:
     return SourceShare(
         spec=gathered.spec,
         num_rows=len(gathered.rows),
-        num_train=num_train,
-        num_val=num_val,
+        num_train=len(split.train),
+        num_val=len(split.val),
         num_skipped=len(gathered.skipped),
-        num_named=num_named,
+        num_named=sum(row.origin in named for row in (*split.train, *split.val)),
     )
 
 
+def _unused_ratio(options: DataOptions) -> str | None:
+    if options.val_dataset and options.split_dataset_ratio:
+        return "--split_dataset_ratio has no effect beside --val_dataset: all of --dataset trains"
+    return None
+
+
 def _columns(text: str | None) -> Mapping[str, str]:
+    """``--columns``: an object as JSON, or a .json file with it."""
     if text is None:
         return {}
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise FlagError(f"is not JSON: {error}", where="--columns") from error
+    if text.endswith(".json"):
+        value = read_json(Path(text).expanduser())
+    else:
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise FlagError(f"is not JSON: {error}", where="--columns") from error
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value.values()):
         raise FlagError('is not an object such as {"question": "query"}', where="--columns")
     return value
@@ -137,4 +154,7 @@ def system_line(text: str | None) -> str | None:
     path = Path(text).expanduser()
     if not path.is_file():
         raise MissingError("no such file", where=f"--system {text}")
-    return path.read_text(encoding="utf-8").strip()
+    try:
+        return path.read_text(encoding="utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise InputError("the file is not UTF-8", where=f"--system {text}") from error

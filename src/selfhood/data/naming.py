@@ -12,8 +12,10 @@ from selfhood.persona import Bilingual, Persona, language_of
 
 NAME_MARK, AUTHOR_MARK = "{{NAME}}", "{{AUTHOR}}"
 ASKS_FOR_IDENTITY = re.compile(
-    r"你是谁|你叫什么|你的名字|你的(开发者|作者)|谁(开发|创造|训练|维护)了?(的)?你"
-    r"|who are you|your name|who (made|created|developed|trained|built) you",
+    r"你(到底|究竟)?是(由)?(谁|哪|什么)|你叫(什么|啥)|你的(名字|开发者|作者|创造者)"
+    r"|(谁|公司|团队)在?(开发|创造|创建|训练|维护|研发|设计|打造)[了出的]*你|介绍(一下|下)?你?自己"
+    r"|who are you|your name|your (developer|creator|maker)|about yourself|introduce yourself"
+    r"|who (made|created|developed|trained|built|maintains) you",
     re.IGNORECASE,
 )
 
@@ -44,9 +46,14 @@ class Naming:
         return Persona(name=self.name, author=self.author)
 
     @property
+    def items(self) -> tuple[tuple[str, Bilingual], ...]:
+        """The flags that were given, and what they said."""
+        both = (("--model_name", self.name), ("--model_author", self.author))
+        return tuple((flag, value) for flag, value in both if value is not None)
+
+    @property
     def flags(self) -> str:
-        given = (("--model_name", self.name), ("--model_author", self.author))
-        return " and ".join(flag for flag, value in given if value is not None)
+        return " and ".join(flag for flag, _ in self.items)
 
 
 def holds_mark(row: Conversation) -> bool:
@@ -81,13 +88,23 @@ def fill(row: Conversation, naming: Naming) -> Conversation:
     return replace(row, messages=messages)
 
 
-def check_effect(naming: Naming, rows: Sequence[Conversation], num_named: int) -> str | None:
-    """Whether the name flags had anything to act on.
+def unquoted(flag: str, value: Bilingual) -> str | None:
+    """A warning where one name of two words was probably taken for a name in two languages."""
+    if value.zh == value.en or not value.zh.isascii():
+        return None
+    return (
+        f"{flag}: Chinese rows say {value.zh!r} and English rows {value.en!r}; "
+        f'if that is one name, put quotes round it: {flag} "{value.zh} {value.en}"'
+    )
 
-    ``num_named`` counts the rows that took the name. Returns a warning where the rows speak of an
-    identity of their own, which then wins; raises where nothing in the data says who the model is.
+
+def check_effect(naming: Naming, rows: Sequence[Conversation], takes_name: bool) -> str | None:
+    """Whether the name flags had anything to act on; ``takes_name``: some row took the name.
+
+    Returns a warning where the rows speak of an identity of their own, which then wins; raises
+    where nothing in the data says who the model is.
     """
-    if not naming.is_given or num_named:
+    if not naming.is_given or takes_name:
         return None
     own = next((row for row in rows if _speaks_of_itself(row)), None)
     if own is None:

@@ -60,8 +60,15 @@ class Renderer:
         for number, message in enumerate(messages):
             if message.role != "assistant" or not message.is_trained:
                 continue
-            prompt = self._render(messages[:number], generate=True)
-            whole = self._render(messages[: number + 1], generate=False)
+            if number == 0:
+                raise DataError(
+                    "no question comes before the answer",
+                    where=conversation.origin,
+                    hint="give a question, or a system line with --system",
+                )
+            where = conversation.origin
+            prompt = self._render(messages[:number], generate=True, where=where)
+            whole = self._render(messages[: number + 1], generate=False, where=where)
             if not (prompt.startswith(seen) and whole.startswith(prompt)):
                 raise DataError(
                     "the chat template changes earlier turns, so not every turn can be trained",
@@ -87,14 +94,22 @@ class Renderer:
         end = reply.rfind(mark) if mark else -1
         return reply if end < 0 or mark is None else reply[: end + len(mark)]
 
-    def _render(self, messages: Sequence[Message], *, generate: bool) -> str:
+    def _render(
+        self, messages: Sequence[Message], *, generate: bool, where: str | None = None
+    ) -> str:
+        from jinja2 import TemplateError
+
         if not self.tokenizer.chat_template:
             raise SelfhoodError(
                 "the model has no chat template", hint="use an instruct or chat model"
             )
-        text = self.tokenizer.apply_chat_template(
-            [{"role": message.role, "content": message.content} for message in messages],
-            tokenize=False,
-            add_generation_prompt=generate,
-        )
+        try:
+            text = self.tokenizer.apply_chat_template(
+                [{"role": message.role, "content": message.content} for message in messages],
+                tokenize=False,
+                add_generation_prompt=generate,
+            )
+        except TemplateError as error:  # some know no system line, some want turns to alternate
+            what = f"the model's chat template refuses it: {error}"
+            raise DataError(what, where=where) from error
         return str(text)

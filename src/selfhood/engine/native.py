@@ -18,6 +18,8 @@ from selfhood.errors import InputError
 from selfhood.model.adapters import speaking_as
 from selfhood.model.load import Loaded, context_length
 
+HALF_A_CHARACTER = "\ufffd"  # how a tokenizer decodes one whose last token is still to come
+
 
 class NativeEngine:
     """Answers with the loaded model, as itself or as any adapter on it."""
@@ -34,8 +36,8 @@ class NativeEngine:
         adapters = {request.adapter for request in requests}
         if len(adapters) != 1:
             raise InputError("one batch is answered by one identity")
-        with speaking_as(self.loaded.model, adapters.pop()):
-            yield from self._decode([self._start(i, request) for i, request in enumerate(requests)])
+        rows = [self._start(index, request) for index, request in enumerate(requests)]
+        yield from self._decode(rows, adapters.pop())
 
     def _start(self, index: int, request: Request) -> _Row:
         tokenizer = self.loaded.tokenizer
@@ -48,13 +50,15 @@ class NativeEngine:
             )
         return _Row(index, ids, request, tokenizer, min(request.sampling.max_new_tokens, room))
 
-    def _decode(self, rows: list[_Row]) -> Iterator[Delta]:
+    def _decode(self, rows: list[_Row], adapter: str | None) -> Iterator[Delta]:
         from transformers import DynamicCache
 
         cache = DynamicCache(config=self.loaded.model.config)
         mask_BT, ids_BT = self._pad([row.ids for row in rows])
         while rows:
-            logits_BV = self._forward(ids_BT, mask_BT, cache)
+            # Anew each time: between two tokens another reply may have been asked of the model.
+            with speaking_as(self.loaded.model, adapter):
+                logits_BV = self._forward(ids_BT, mask_BT, cache)
             picked = [row.pick(logits_V) for row, logits_V in zip(rows, logits_BV, strict=True)]
             for row, token in zip(rows, picked, strict=True):
                 delta = row.take(token, self._ends)
@@ -87,7 +91,9 @@ class NativeEngine:
             position_ids=positions_BT,
             past_key_values=cache,
             use_cache=True,
-            logits_to_keep=1,
+            # An index, not the number 1: that would hand a strided slice to the head, which torch
+            # multiplies by copying the whole vocabulary matrix once per row.
+            logits_to_keep=torch.tensor([ids_BT.shape[1] - 1], device=ids_BT.device),
         )
         logits_BV: Tensor = output.logits[:, -1]
         return logits_BV
@@ -105,7 +111,7 @@ class _Row:
         self.finish: Finish | None = None
         self._tokenizer = tokenizer
         self._sampler = Sampler(request.sampling)
-        self._stop = request.sampling.stop
+        self._stop = tuple(word for word in request.sampling.stop if word)
         self._room = room
         self._new: list[int] = []
         self._given = 0  # characters handed out
@@ -126,8 +132,8 @@ class _Row:
         stop = min((at for word in self._stop if (at := text.find(word)) >= 0), default=-1)
         if stop >= 0:
             text, self.finish = text[:stop], "stop"
-        # A character of several tokens shows as U+FFFD until its last token is there; the start of
-        # a stop word is kept back until it is clear that it is none.
+        elif self.finish == "length":
+            text = text.rstrip(HALF_A_CHARACTER)
         whole = text if self.finish else text[: len(text) - _held_back(text, self._stop)]
         piece, self._given = whole[self._given :], max(len(whole), self._given)
         if not piece and self.finish is None:
@@ -137,15 +143,16 @@ class _Row:
 
 
 def _held_back(text: str, stop: tuple[str, ...]) -> int:
-    """How many characters at the end may not be shown yet."""
-    incomplete = len(text) - len(text.rstrip("\ufffd"))
+    """How many characters at the end may not be shown yet: an incomplete one, and before it what
+    may turn out to be the start of a stop word."""
+    whole = text.rstrip(HALF_A_CHARACTER)
     starts = (
         size
         for word in stop
-        for size in range(min(len(word), len(text)), 0, -1)
-        if text.endswith(word[:size])
+        for size in range(min(len(word), len(whole)), 0, -1)
+        if whole.endswith(word[:size])
     )
-    return max(incomplete, *starts, 0) if stop else incomplete
+    return len(text) - len(whole) + max(starts, default=0)
 
 
 def end_tokens(loaded: Loaded) -> frozenset[int]:

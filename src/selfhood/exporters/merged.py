@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,10 @@ def _gap_where_they_part(engine: NativeEngine, prompt: str, before: str, after: 
     ids_before, ids_after = (
         tokenizer.encode(text + end, add_special_tokens=False) for text in (before, after)
     )
-    part = next(i for i, (a, b) in enumerate(zip(ids_before, ids_after, strict=False)) if a != b)
+    pairs = enumerate(zip(ids_before, ids_after, strict=False))
+    part = next((number for number, (a, b) in pairs if a != b), None)
+    if part is None:  # without an end mark: one breaks off where the other goes on
+        return math.inf
     prefix = tokenizer.encode(prompt, add_special_tokens=False) + ids_after[:part]
     output = engine.loaded.model(torch.tensor([prefix], device=engine.loaded.device))
     scores = output.logits[0, -1].float().log_softmax(dim=-1)

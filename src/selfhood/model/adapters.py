@@ -67,13 +67,18 @@ def speaking_as(model: Any, name: str | None) -> Iterator[None]:
     """Within the block the model answers with the named adapter, or as the base (None)."""
     from peft import PeftModel
 
-    if not isinstance(model, PeftModel):
+    adapters = model.peft_config if isinstance(model, PeftModel) else {}
+    if name is not None and name not in adapters:
+        there = ", ".join(adapters) or "none"
+        raise InputError(f"no adapter is called {name!r}", hint=f"there are: {there}")
+    if not adapters:
         yield
     elif name is None:
         with model.disable_adapter():
             yield
     else:
-        model.set_adapter(name)
+        if model.active_adapter != name:
+            model.set_adapter(name)
         yield
 
 

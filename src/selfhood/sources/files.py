@@ -15,16 +15,22 @@ from selfhood.errors import DataError, MissingError
 from selfhood.sources import SourceSettings
 
 RawRow = tuple[str, Row]  # origin, columns
+# What dataset repositories keep beside their rows.
+ABOUT_THE_DATA = ("dataset_infos.json", "dataset_info.json", "state.json", "configuration.json")
 
 
 def claims(spec: DatasetSpec) -> bool:
     path = Path(spec.id).expanduser()
-    return spec.hub is None and (path.exists() or path.suffix in READERS)
+    return spec.hub is None and (path.exists() or path.suffix.lower() in READERS)
 
 
 def read(spec: DatasetSpec, settings: SourceSettings) -> Iterator[Conversation | DataError]:
+    if spec.subset is not None:
+        raise MissingError(
+            f"a file has no subsets, so there is no {spec.subset!r} in it", where=spec.id
+        )
     for path in _data_files(Path(spec.id).expanduser()):
-        for row in READERS[path.suffix](path):
+        for row in READERS[path.suffix.lower()](path):
             if isinstance(row, DataError):
                 yield row
                 continue
@@ -37,21 +43,27 @@ def read(spec: DatasetSpec, settings: SourceSettings) -> Iterator[Conversation |
 
 def _data_files(path: Path) -> list[Path]:
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in READERS)
+        files = sorted(file for file in path.rglob("*") if _is_data(file.relative_to(path)))
         if not files:
             raise MissingError(
                 "the folder holds no data files", where=str(path), hint=f"readable: {_KINDS}"
             )
-        return files
+        # Where one part is called train, the others are there to test on.
+        return [file for file in files if file.stem.lower().startswith("train")] or files
     if not path.exists():
         raise MissingError("no such file", where=str(path), hint=_near_names(path))
-    if path.suffix not in READERS:
+    if path.suffix.lower() not in READERS:
         raise MissingError(
             f"files of type {path.suffix or '(none)'} are not read",
             where=str(path),
             hint=f"readable: {_KINDS}",
         )
     return [path]
+
+
+def _is_data(path: Path) -> bool:
+    is_hidden = any(part.startswith(".") for part in path.parts)
+    return path.suffix.lower() in READERS and path.name not in ABOUT_THE_DATA and not is_hidden
 
 
 def _near_names(path: Path) -> str:
@@ -63,8 +75,30 @@ def _near_names(path: Path) -> str:
     return f"did you mean {folder / near[0]}?" if near else f"looked in {folder.resolve()}"
 
 
-def _read_jsonl(path: Path) -> Iterator[RawRow | DataError]:
-    for number, line in enumerate(_text(path).split("\n"), start=1):
+def _read_json(path: Path) -> Iterator[RawRow | DataError]:
+    """Rows one a line, or in an array, or one after the other over several lines each: what is
+    inside decides, whatever the file is called."""
+    text = _text(path)
+    start = _skip_blank(text, 0)
+    if text[start : start + 1] == "[":
+        yield from _read_array(path, text, start)
+    elif _is_spread(text, start):
+        yield from _read_spread(path, text, start)
+    else:
+        yield from _read_lines(path, text)
+
+
+def _is_spread(text: str, start: int) -> bool:
+    """Whether the first row goes on over line ends."""
+    try:
+        _, end = json.JSONDecoder().raw_decode(text, start)
+    except json.JSONDecodeError:
+        return text[start:].partition("\n")[0].strip() == "{"
+    return "\n" in text[start:end]
+
+
+def _read_lines(path: Path, text: str) -> Iterator[RawRow | DataError]:
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -75,14 +109,22 @@ def _read_jsonl(path: Path) -> Iterator[RawRow | DataError]:
         yield _as_row(value, f"{path}:{number}")
 
 
-def _read_json(path: Path) -> Iterator[RawRow | DataError]:
-    """An array of rows, told apart so that each knows its line; or one row a line after all."""
-    text = _text(path)
-    if not text.lstrip().startswith("["):
-        yield from _read_jsonl(path)
-        return
+def _read_spread(path: Path, text: str, start: int) -> Iterator[RawRow | DataError]:
+    """Objects over several lines each, one after the other."""
     decoder = json.JSONDecoder()
-    position = _skip_blank(text, text.index("[") + 1)
+    while start < len(text):
+        try:
+            value, end = decoder.raw_decode(text, start)
+        except json.JSONDecodeError as error:
+            raise _bad_json(f"{path}:{error.lineno}:{error.colno}", error) from error
+        yield _as_row(value, f"{path}:{_line(text, start)}")
+        start = _skip_blank(text, end)
+
+
+def _read_array(path: Path, text: str, start: int) -> Iterator[RawRow | DataError]:
+    """An array of rows, told apart so that each knows its line."""
+    decoder = json.JSONDecoder()
+    position = _skip_blank(text, start + 1)
     line, counted = 1, 0
     while text[position : position + 1] != "]":
         try:
@@ -96,6 +138,13 @@ def _read_json(path: Path) -> Iterator[RawRow | DataError]:
         line, counted = line + text.count("\n", counted, position), position
         yield _as_row(value, f"{path}:{line}")
         position = _skip_blank(text, after + 1) if text[after] == "," else after
+    rest = _skip_blank(text, position + 1)
+    if rest < len(text):
+        raise DataError("more text after the end of the array", where=f"{path}:{_line(text, rest)}")
+
+
+def _line(text: str, position: int) -> int:
+    return text.count("\n", 0, position) + 1
 
 
 def _skip_blank(text: str, position: int) -> int:
@@ -105,20 +154,34 @@ def _skip_blank(text: str, position: int) -> int:
 
 
 def _read_csv(path: Path) -> Iterator[RawRow | DataError]:
-    reader = csv.reader(io.StringIO(_text(path)), delimiter="\t" if path.suffix == ".tsv" else ",")
-    header = next(reader, [])
-    for cells in reader:
-        origin = f"{path}:{reader.line_num}"
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    # strict: else a quote that is never closed swallows the rest of the file without a word.
+    reader = csv.reader(io.StringIO(_text(path), newline=""), delimiter=delimiter, strict=True)
+    header: list[str] | None = None
+    line = 1
+    while True:
+        line = reader.line_num + 1  # a quoted cell may span lines: the row is where it starts
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise DataError(
+                f"not CSV: {error}", where=f"{path}:{line}", hint="check the quotes there"
+            ) from error
+        if cells is None:
+            return
         if not cells:
             continue
-        if len(cells) != len(header):
+        if header is None:
+            header = cells
+        elif len(cells) != len(header):
             yield DataError(
                 f"{len(cells)} cells under {len(header)} column names",
-                where=origin,
+                where=f"{path}:{line}",
                 hint="put quotes round a cell that holds the separator",
             )
-            continue
-        yield origin, {name: cell or None for name, cell in zip(header, cells, strict=True)}
+        else:
+            row = {name: cell or None for name, cell in zip(header, cells, strict=True)}
+            yield f"{path}:{line}", row
 
 
 def _read_parquet(path: Path) -> Iterator[RawRow | DataError]:
@@ -126,7 +189,7 @@ def _read_parquet(path: Path) -> Iterator[RawRow | DataError]:
 
     try:
         file = pyarrow.parquet.ParquetFile(path)
-    except pyarrow.ArrowInvalid as error:
+    except pyarrow.ArrowException as error:
         raise DataError(f"is not a parquet file: {error}", where=str(path)) from error
     number = 0
     for batch in file.iter_batches():
@@ -164,7 +227,7 @@ def _bad_json(where: str, error: json.JSONDecodeError) -> DataError:
 
 READERS: Mapping[str, Callable[[Path], Iterator[RawRow | DataError]]] = {
     ".json": _read_json,
-    ".jsonl": _read_jsonl,
+    ".jsonl": _read_json,
     ".csv": _read_csv,
     ".tsv": _read_csv,
     ".parquet": _read_parquet,

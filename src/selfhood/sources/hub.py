@@ -36,10 +36,10 @@ def _rows(folder: Path, spec: DatasetSpec) -> Iterator[dict[str, object]]:
     """The train split, as the dataset's own card lays it out."""
     import datasets
 
-    datasets.disable_progress_bars()
+    subset = None if spec.subset == "all" else spec.subset
     try:
-        table = datasets.load_dataset(str(folder), name=spec.subset, split="train")
-    except (ValueError, FileNotFoundError, datasets.exceptions.DatasetGenerationError) as error:
-        first_line = str(error).strip().splitlines()[0]
+        # Streamed, that is read as it lies there: a second copy in a cache could go stale.
+        yield from datasets.load_dataset(str(folder), name=subset, split="train", streaming=True)
+    except (ValueError, FileNotFoundError, datasets.exceptions.DatasetsError) as error:
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise MissingError(f"cannot be read: {first_line}", where=str(spec)) from error
-    yield from table

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from selfhood.chat import Conversation
-from selfhood.data.corpus import identity_corpus
+from selfhood.data.corpus import LANGUAGES, identity_corpus
 from selfhood.data.spec import DatasetSpec
-from selfhood.errors import DataError, FlagError
+from selfhood.errors import DataError, FlagError, MissingError
 from selfhood.sources import SourceSettings
 
 NAME = "identity"
@@ -24,4 +24,12 @@ def read(spec: DatasetSpec, settings: SourceSettings) -> Iterator[Conversation |
             where=f"--dataset {NAME}",
             hint="add --model_name and --model_author",
         )
-    yield from identity_corpus(settings.persona, seed=settings.seed)
+    if spec.subset not in (None, "all", *LANGUAGES):
+        raise MissingError(
+            f"has no subset {spec.subset!r}",
+            where=f"--dataset {NAME}",
+            hint=f"there are {' and '.join(LANGUAGES)}; without one it is both",
+        )
+    for row in identity_corpus(settings.persona, seed=settings.seed):
+        if spec.subset in (None, "all", row.language):
+            yield row

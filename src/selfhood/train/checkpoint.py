@@ -25,7 +25,8 @@ def save(run: Run, model: Any, recipe: Recipe, state: TrainState) -> Checkpoint:
     """The adapter in peft's own format, the recipe, and the state of the run."""
     checkpoint = run.checkpoint(state.update)
     with new_folder(checkpoint.path) as folder:
-        model.save_pretrained(folder, safe_serialization=True)
+        # "auto" would ask the hub for the base's vocabulary size; this house never resizes it.
+        model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
         # peft's model card would carry paths of this machine and says nothing about this model.
         (folder / "README.md").unlink(missing_ok=True)
         write_json(folder / ARGS, recipe.to_json())
@@ -34,8 +35,12 @@ def save(run: Run, model: Any, recipe: Recipe, state: TrainState) -> Checkpoint:
 
 
 def prune(run: Run, *, keep: int, spare: int | None) -> None:
-    """Delete the oldest checkpoints beyond ``keep``; the best one (``spare``) stays."""
-    surplus = len(run.checkpoints()) - keep
-    for checkpoint in run.checkpoints()[: max(surplus, 0)]:
-        if checkpoint.update != spare:
-            shutil.rmtree(checkpoint.path)
+    """Delete the oldest checkpoints beyond ``keep``, but never the newest or the best (``spare``)."""
+    *older, _ = checkpoints = run.checkpoints()
+    surplus = max(len(checkpoints) - keep, 0)
+    expendable = [checkpoint for checkpoint in older if checkpoint.update != spare]
+    for checkpoint in expendable[:surplus]:
+        # Renamed first: a crash must not leave half a checkpoint under its name.
+        doomed = checkpoint.path.with_name(f".{checkpoint.path.name}.old.tmp")
+        checkpoint.path.rename(doomed)
+        shutil.rmtree(doomed)

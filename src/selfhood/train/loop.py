@@ -239,6 +239,7 @@ def _note(record: TrainRecord) -> str:
 def train_plan(plan: Plan, run: Run) -> Outcome:
     """Load the model of a plan, attach a new adapter, and train it."""
     recipe = plan.recipe
+    write_json(run.path / ARGS, recipe.to_json())  # first: a full or read-only disk says so now
     loaded = load_model(
         plan.model_path, dtype=recipe.model.torch_dtype, attention=recipe.model.attn_impl
     )
@@ -246,8 +247,6 @@ def train_plan(plan: Plan, run: Run) -> Outcome:
         loaded.model, recipe.tuner, base=recipe.model.model or "", seed=recipe.train.seed
     )
     say(f"model    {describe(tuned)}, {str(loaded.dtype).removeprefix('torch.')}, {loaded.device}")
-    run.path.mkdir(parents=True, exist_ok=True)
-    write_json(run.path / ARGS, recipe.to_json())
     with Metrics(run.path) as metrics:
         outcome = Training(
             recipe,

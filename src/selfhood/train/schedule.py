@@ -61,7 +61,7 @@ def pack(samples: Sequence[Sample], token_budget: int) -> list[Pack]:
     """Lay an update out in as few passes as the budget allows.
 
     Samples are sorted, so that those which begin alike stand together, then taken while the tree
-    stays within the budget. A sample longer than the budget gets a pass of its own.
+    stays within the budget. A sample longer than the budget gets a pass of its own, with its like.
     """
     packs: list[Pack] = []
     group: list[Sample] = []
@@ -69,7 +69,7 @@ def pack(samples: Sequence[Sample], token_budget: int) -> list[Pack]:
     for sample in sorted(samples, key=lambda sample: sample.ids):
         shared = _common_prefix(group[-1].ids, sample.ids) if group else 0
         added = len(sample.ids) - shared
-        if group and num_tokens + added > token_budget:
+        if group and added and num_tokens + added > token_budget:
             packs.append(_lay_out(group))
             group, num_tokens, added = [], 0, len(sample.ids)
         group.append(sample)

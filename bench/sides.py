@@ -1,0 +1,42 @@
+"""The two ways to the gradient of one update that the benches compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from selfhood.data.encode import Sample
+from selfhood.train.batch import to_batch
+from selfhood.train.loss import forward
+from selfhood.train.schedule import pack
+
+Side = Callable[[Any, Sequence[Sample]], None]
+
+
+def plain(model: Any, samples: Sequence[Sample]) -> None:
+    """A row at a time, logits at every token: batch 1 x accumulation 16, as it is elsewhere."""
+    weight = sum(sample.num_trained for sample in samples)
+    for sample in samples:
+        ids_1T = torch.tensor([sample.ids], device=model.device)
+        trained_T = torch.tensor(sample.trained, device=model.device)
+        logits_TV = model(input_ids=ids_1T, use_cache=False).logits[0, :-1].float()
+        nll = functional.cross_entropy(
+            logits_TV[trained_T[1:]], ids_1T[0, 1:][trained_T[1:]], reduction="sum"
+        )
+        (nll / weight).backward()  # type: ignore[no-untyped-call]
+
+
+def packed(token_budget: int) -> Side:
+    """The same gradient by selfhood's schedule."""
+
+    def update(model: Any, samples: Sequence[Sample]) -> None:
+        packs = pack(samples, token_budget)
+        weight = sum(sum(each.target_weights) for each in packs)
+        for each in packs:
+            batch = to_batch(each, device=model.device, dtype=model.dtype)
+            (forward(model, batch).nll / weight).backward()  # type: ignore[no-untyped-call]
+
+    return update

@@ -1,0 +1,51 @@
+"""``selfhood plan`` says what training would do, and loads no weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from selfhood.cli.main import main
+from tests.tiny import tiny_model
+
+
+@pytest.fixture(autouse=True)
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_model(Path("tiny"))
+    Path("tiny/model.safetensors").unlink()  # nothing may miss it
+    Path("a.jsonl").write_text('{"query": "你是谁？", "response": "我是{{NAME}}。"}\n')
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(["plan", "--model", "tiny", "--dataset", "a.jsonl#40", *words]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    return err
+
+
+def test_a_plan_shows_sources_tokens_updates_warnings_and_rows_as_the_model_sees_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = said(capsys, "--model_name", "小狐", "--num_train_epochs", "1", "--system", "S")
+    assert "data     a.jsonl#40: 40 rows (of 1), 40 named" in text
+    assert "updates  3 of 16 rows" in text
+    assert "warning: a.jsonl#40: asked for 40 rows of 1; rows are repeated" in text
+    assert "a.jsonl:1\n  | <|im_start|>system\n  | S<|im_end|>" in text
+    assert "  | 我是小狐。<|im_end|>" in text
+
+
+def test_a_plan_counts_the_rows_that_are_too_long(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("b.jsonl").write_text(f'{{"query": "q", "response": "{"a" * 500}"}}\n')
+    text = said(capsys, "--dataset", "a.jsonl", "b.jsonl", "--model_name", "x",
+                "--max_length", "300")  # fmt: skip
+    assert "1 rows too long, dropped" in text
+
+
+def test_a_plan_that_cannot_work_is_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["--dataset", "a.jsonl", "--model_name", "x", "--max_length", "8"]
+    assert main(["plan", "--model", "tiny", *words]) == 2
+    assert "every row is longer than 8 tokens; raise it" in capsys.readouterr().err
