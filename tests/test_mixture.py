@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from selfhood.data.mixture import Mixture, read_mixture, system_line
+from selfhood.cli.system import system_line
+from selfhood.data.mixture import Mixture, read_mixture
 from selfhood.errors import DataError, FlagError, InputError, MissingError
 from selfhood.recipe import Recipe
 

@@ -54,7 +54,7 @@ MISTAKES = {
     "infer --adapters /path/to/output/v0-2025/checkpoint-31": "that is the tutorial's example",
     "infer --model ./no/such": "./no/such: no such file or folder",
     "export": "add --merge_lora true",
-    "merge-lora": "--model: is missing",
+    "merge-lora": "--adapters: is missing",
 }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from selfhood.data.mixture import read_mixture
 from selfhood.data.naming import Naming
 from selfhood.errors import FlagError
-from selfhood.opening import find_opening, locate_model, open_engine
+from selfhood.opening import check_model, find_opening, locate_model, open_engine, sort_out
 from selfhood.recipe import ExportOptions, ModelOptions, Recipe
 from selfhood.run import Run
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 def plan(recipe: Recipe) -> Plan:
     """Read and tokenise the data and lay the updates out; loads no weights."""
+    check_model(recipe.model)
     mixture = read_mixture(recipe)
     model_path = locate_model(recipe.model)
 
@@ -49,11 +50,12 @@ def load(options: ModelOptions) -> NativeEngine:
 
 def merge(options: ExportOptions) -> Merged:
     """Adapter and base as one model folder that is proved to answer the same."""
-    opening = find_opening(options.model)
-    if not opening.checkpoints:
+    model = sort_out(options.model)
+    if not model.adapters:
         raise FlagError("is missing", where="--adapters", hint="give the checkpoint to merge")
-    if len(opening.checkpoints) > 1:
+    if len(model.adapters) > 1:
         raise FlagError("one adapter is merged at a time", where="--adapters")
+    opening = find_opening(model)
 
     from selfhood.exporters.merged import export_merged
 

@@ -24,7 +24,6 @@ from selfhood.hubs import (
 )
 from selfhood.hubs.hugging_face import HuggingFace
 from selfhood.hubs.modelscope import ModelScope
-from selfhood.hubs.reach import why_unreachable
 from selfhood.starter import STARTER_ID, OnProgress, cache_folder, silent, starter_folder
 
 REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -66,7 +65,7 @@ def find_model(
     local = Path(reference).expanduser()
     if local.exists():
         return local
-    _refuse_paths(reference)
+    check_reference(reference)
     hub, name = _split_prefix(reference, hub)
     is_prefixed = name != reference
     if "/" not in name:
@@ -91,7 +90,7 @@ def find_dataset(
     local = Path(reference).expanduser()
     if local.exists():
         return local
-    _refuse_paths(reference)
+    check_reference(reference)
     hub, name = _split_prefix(reference, hub)
     if name == "self-cognition":
         name = "swift/self-cognition"
@@ -107,8 +106,10 @@ def _split_prefix(reference: str, hub: Hub) -> tuple[Hub, str]:
     return (chosen, name) if chosen else (hub, reference)
 
 
-def _refuse_paths(reference: str) -> None:
+def check_reference(reference: str) -> None:
     """A path that is not there must not become a question to a hub."""
+    if Path(reference).expanduser().exists():
+        return
     if PLACEHOLDER.fullmatch(reference):
         raise MissingError(
             "this is the tutorial's placeholder, not a path or an id",
@@ -138,6 +139,8 @@ def _near_names(reference: str) -> str:
 
 def _fetch(repo: Repo, hub: Hub, on_progress: OnProgress) -> Path:
     """From the hub's cache without a question, else from the hub, if it answers."""
+    from selfhood.hubs.reach import why_unreachable  # brings http.client; a mistake needs it not
+
     client = CLIENTS[hub]
     if not REPO_ID.fullmatch(repo.id):
         raise MissingError(

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selfhood.data.mixture import system_line
 from selfhood.errors import FlagError, MissingError
-from selfhood.hub import choose_hub, find_model
+from selfhood.hub import check_reference, choose_hub, find_model
 from selfhood.progress import Steps
 from selfhood.recipe import ModelOptions
 from selfhood.run import Checkpoint, find_checkpoint
@@ -38,13 +37,19 @@ class Opening:
         return tuple(f"{folder.parent.name}/{folder.name}" for folder in folders)
 
 
-def locate_model(options: ModelOptions) -> Path:
-    """The local folder or GGUF file of ``--model``; downloads it if need be."""
+def check_model(options: ModelOptions) -> None:
+    """Raise for a ``--model`` that is missing or a path that is not there; asks no hub."""
     if options.model is None:
         raise FlagError("is missing", where="--model", hint="give a folder, a file or a hub id")
+    check_reference(options.model)
+
+
+def locate_model(options: ModelOptions) -> Path:
+    """The local folder or GGUF file of ``--model``; downloads it if need be."""
+    check_model(options)
     with Steps() as steps:
         return find_model(
-            options.model,
+            options.model or "",
             hub=choose_hub(options.use_hf, os.environ),
             revision=options.model_revision,
             on_progress=steps,
@@ -54,14 +59,14 @@ def locate_model(options: ModelOptions) -> Path:
 def find_opening(options: ModelOptions) -> Opening:
     """Find model and system line of ``--model`` and ``--adapters``; what the command line gives
     wins over what the checkpoint remembers."""
-    options = _sort_out(options)
+    options = sort_out(options)
     checkpoints = tuple(find_checkpoint(text) for text in options.adapters)
     if checkpoints:
         options = _restore(options, checkpoints[0])
     return Opening(
         model_path=_locate_base(options, checkpoints),
         checkpoints=checkpoints,
-        system=system_line(options.system),
+        system=options.system,
         options=options,
     )
 
@@ -84,7 +89,7 @@ def open_engine(opening: Opening) -> NativeEngine:
     return NativeEngine(replace(loaded, model=model), Renderer(loaded.tokenizer, opening.system))
 
 
-def _sort_out(options: ModelOptions) -> ModelOptions:
+def sort_out(options: ModelOptions) -> ModelOptions:
     """Either flag takes either kind of folder: an adapter as --model, a model as --adapters."""
     if options.model is not None and not options.adapters and _holds(options.model, ADAPTER):
         return replace(options, model=None, adapters=(options.model,))

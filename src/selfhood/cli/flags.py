@@ -17,6 +17,7 @@ from selfhood.cli.argv import (
     resolve,
     split_flags,
 )
+from selfhood.cli.system import system_line
 from selfhood.errors import FlagError
 from selfhood.recipe import (
     ExportOptions,
@@ -141,8 +142,6 @@ def parse_flags(verb: type[Verb], argv: Sequence[str]) -> Parsed[Verb]:
             notices.append(_said_twice(typed[resolved.name], resolved))
         typed[resolved.name] = resolved
     if "system" in values:
-        from selfhood.data.mixture import system_line
-
         # As text from here on: a checkpoint must remember the line, not the path of a file.
         values["system"] = system_line(values["system"])
     return Parsed(options=verb.from_values(values), notices=tuple(dict.fromkeys(notices)))

@@ -13,7 +13,7 @@ from selfhood.chat import Conversation
 from selfhood.data.mix import Split, split_and_sample
 from selfhood.data.naming import Naming, check_effect, fill, holds_mark, unquoted
 from selfhood.data.spec import DatasetSpec
-from selfhood.errors import FlagError, InputError, MissingError
+from selfhood.errors import FlagError
 from selfhood.files import read_json
 from selfhood.hub import choose_hub
 from selfhood.recipe import DataOptions, Recipe
@@ -74,7 +74,9 @@ def read_mixture(recipe: Recipe) -> Mixture:
             rows,
             num_rows=gathered.spec.num_rows,
             val_ratio=0.0 if options.val_dataset else options.split_dataset_ratio,
-            generator=generator,
+            # `identity` comes in a seeded order whose every prefix is balanced; a random subset
+            # would lose the balance.
+            generator=None if gathered.spec.id == IDENTITY else generator,
         )
         train += split.train
         val += split.val
@@ -145,16 +147,3 @@ def _columns(text: str | None) -> Mapping[str, str]:
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value.values()):
         raise FlagError('is not an object such as {"question": "query"}', where="--columns")
     return value
-
-
-def system_line(text: str | None) -> str | None:
-    """``--system``: a text (``\\n`` means a line break) or a .txt file."""
-    if text is None or not text.endswith(".txt"):
-        return text.replace("\\n", "\n") if text else text
-    path = Path(text).expanduser()
-    if not path.is_file():
-        raise MissingError("no such file", where=f"--system {text}")
-    try:
-        return path.read_text(encoding="utf-8-sig").strip()
-    except UnicodeDecodeError as error:
-        raise InputError("the file is not UTF-8", where=f"--system {text}") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from selfhood.data.encode import Sample, encode_all
 from selfhood.data.mix import Order
-from selfhood.data.mixture import Mixture, data_seed, system_line
+from selfhood.data.mixture import Mixture, data_seed
 from selfhood.data.render import Renderer
 from selfhood.errors import InputError
 from selfhood.model.load import context_length, load_tokenizer, overrides_dtype
@@ -58,7 +58,7 @@ def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path) -> Plan:
     """Tokenise everything and lay the updates out."""
     from transformers import AutoConfig
 
-    renderer = Renderer(load_tokenizer(model_path), system_line(recipe.model.system))
+    renderer = Renderer(load_tokenizer(model_path), recipe.model.system)
     limit = recipe.data.max_length
     if model_path.is_dir():
         longest = context_length(AutoConfig.from_pretrained(model_path))
