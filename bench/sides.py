@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,10 +11,12 @@ from torch.nn import functional
 
 from selfhood.data.encode import Sample
 from selfhood.train.batch import to_batch
-from selfhood.train.loss import forward
+from selfhood.train.loss import ChunkedLoss
 from selfhood.train.schedule import pack
 
 Side = Callable[[Any, Sequence[Sample]], None]
+
+loss_of = functools.cache(ChunkedLoss)
 
 
 def plain(model: Any, samples: Sequence[Sample]) -> None:
@@ -33,10 +36,11 @@ def packed(token_budget: int) -> Side:
     """The same gradient by selfhood's schedule."""
 
     def update(model: Any, samples: Sequence[Sample]) -> None:
+        loss = ChunkedLoss(model)
         packs = pack(samples, token_budget)
         weight = sum(sum(each.target_weights) for each in packs)
         for each in packs:
             batch = to_batch(each, device=model.device, dtype=model.dtype)
-            (forward(model, batch).nll / weight).backward()  # type: ignore[no-untyped-call]
+            loss.backward(batch, num_targets=weight)
 
     return update

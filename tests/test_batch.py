@@ -9,7 +9,6 @@ from selfhood.train.batch import to_batch, visible
 from selfhood.train.schedule import pack
 
 
-
 def test_a_slot_sees_exactly_itself_and_its_ancestors() -> None:
     seen = visible(torch.tensor([5, 3, 2, 3, 5, 5]))
     assert [row.nonzero().flatten().tolist() for row in seen] == [

@@ -28,8 +28,8 @@ Where this tool differs on purpose:
 - `--torch_dtype bfloat16` on a CPU without bfloat16 units computes in float32, and says so.
 - Training stops at the end mark; the line break after it in ChatML is not trained.
 - `--model_name`/`--model_author` act on every dataset that holds `{{NAME}}` or `{{AUTHOR}}` and on
-  `identity`. Where neither is there the run stops, unless your own rows answer who the model is: then
-  they win, and you are told.
+  `identity`. Where neither is there the run stops, unless your own rows answer who the model is:
+  then they win, and you are told.
 - `best_model_checkpoint` falls back to the last one where nothing was validated.
 - A port, a web page, vLLM and quantised training are not there yet.
 """
@@ -40,7 +40,10 @@ def page() -> str:
         [
             INTRODUCTION,
             "## Other names\n",
-            *(f"- `--{name}`: {', '.join(f'`--{old}`' for old in olds)}" for name, olds in _names()),
+            *(
+                f"- `--{name}`: {', '.join(f'`--{old}`' for old in olds)}"
+                for name, olds in _names()
+            ),
             "\n## Other values\n",
             *(f"- `--{name}`: {_values(values)}" for name, values in VALUES.items()),
             *(

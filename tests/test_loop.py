@@ -1,4 +1,4 @@
-"""The training loop: when it logs, validates and saves, when it stops, and what it leaves behind."""
+"""The training loop: when it logs, validates, saves and stops, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -167,9 +167,7 @@ def test_validation_weighs_tokens_not_rows(tmp_path: Path) -> None:
 def test_validation_comes_with_saving_unless_told_otherwise(
     options: dict[str, Any], expected: list[int]
 ) -> None:
-    order = Order(
-        num_samples=3, samples_per_update=1, epochs=1, max_steps=7, seed=0, shuffle=False
-    )
+    order = Order(num_samples=3, samples_per_update=1, epochs=1, max_steps=7, seed=0, shuffle=False)
     due = [n for n in range(1, 8) if is_due(TrainOptions(**options), "eval", n, order)]
     assert due == expected
 
@@ -188,6 +186,11 @@ def test_a_loss_that_is_not_a_number_stops_with_the_update_and_its_rows(tmp_path
 def test_unknown_target_modules_are_an_error_that_names_the_flag(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--target_modules"):
         tiny_training(tmp_path, ROWS, target_modules=("no_such_layer",))
+
+
+def test_a_head_that_shares_its_matrix_with_the_embeddings_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--target_modules: lm_head is one matrix"):
+        tiny_training(tmp_path, ROWS, target_modules=("q_proj", "lm_head"))
 
 
 # The same again.

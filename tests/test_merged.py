@@ -20,7 +20,7 @@ from selfhood.model.adapters import load_adapter
 from selfhood.model.load import load_model
 from selfhood.opening import Opening, find_opening
 from selfhood.recipe import MergeOptions, ModelOptions, Recipe
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import tiny_model, tiny_network, tiny_tokenizer
 
 SYSTEM = "你是{{小狐}}，\"quoted\" 'too' {% raw %} \\n\nNew line."
 LINES = {"你是谁？": "我是小狐。", "Who are you?": "I am Kitsu."}
@@ -33,16 +33,19 @@ def opening(tmp_path_factory: pytest.TempPathFactory) -> Opening:
     """A checkpoint that has learned LINES under SYSTEM, on a base with two end tokens."""
     folder = tmp_path_factory.mktemp("merged")
     base = tiny_model(folder / "tiny")
+    network = tiny_network()
+    with torch.no_grad():
+        network.get_input_embeddings().weight.mul_(10)  # so that an answer is no near tie
+    network.save_pretrained(base)
     settings = json.loads((base / "generation_config.json").read_text())
     (base / "generation_config.json").write_text(json.dumps({**settings, "eos_token_id": ENDS}))
     rows = [{"query": query, "response": response} for query, response in LINES.items()]
     (folder / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
-    (folder / "system.txt").write_text(SYSTEM, encoding="utf-8")
     recipe = Recipe.from_values(
         {
             "model": str(base),
             "dataset": (str(folder / "rows.json"),),
-            "system": str(folder / "system.txt"),
+            "system": SYSTEM,
             "max_steps": 40,
             "learning_rate": 1e-2,
             "output_dir": str(folder / "output"),
@@ -132,7 +135,7 @@ def test_the_template_stays_as_it_was_with_bake_system_false(
 @pytest.mark.parametrize(
     "system",
     [
-        'He said "yes" and \'no\'',
+        "He said \"yes\" and 'no'",
         "{{ braces }} {% if x %} {# comment #}",
         "line one\nline two\r\n\ttabbed",
         "你是小狐🦊。",
@@ -167,7 +170,7 @@ def test_a_merge_with_one_broken_matrix_is_not_written(
         loaded = load_model(path, **options)
         if path != opening.model_path:
             with torch.no_grad():
-                loaded.model.model.layers[1].mlp.down_proj.weight.mul_(-30)
+                loaded.model.model.layers[1].mlp.down_proj.weight.mul_(-300)
         return loaded
 
     monkeypatch.setattr(exporter, "load_model", load_broken)
@@ -182,7 +185,10 @@ def test_a_folder_that_is_there_is_refused_unless_it_may_be_replaced(
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("keep me")
-    with pytest.raises(FlagError, match="is there already.*--exist_ok"):
+    with pytest.raises(FlagError, match="not a model"):
+        merge(opening, out, exist_ok=True)
+    (out / "config.json").write_text("{}")
+    with pytest.raises(FlagError, match=r"is there already.*--exist_ok"):
         merge(opening, out)
     assert (out / "mine.txt").read_text() == "keep me"
     merge(opening, out, exist_ok=True)

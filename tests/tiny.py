@@ -1,6 +1,6 @@
 """A chat model made in a second: Qwen2's form and template, bytes as tokens, random weights.
 
-    folder = tiny_model(tmp_path / "tiny")     a complete Hugging Face folder, some 300 kB
+folder = tiny_model(tmp_path / "tiny")     a complete Hugging Face folder, some 300 kB
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A run on the tiny model, ready for its first update.
 
-    training = tiny_training(tmp_path, [row("你是谁？", "我是小狐。")], learning_rate=1e-3)
-    training.fit(metrics)
+training = tiny_training(tmp_path, [row("你是谁？", "我是小狐。")], learning_rate=1e-3)
+training.fit(metrics)
 """
 
 from __future__ import annotations

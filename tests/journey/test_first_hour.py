@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -166,8 +167,8 @@ def test_the_merged_model_is_itself_in_plain_transformers_without_a_system_messa
 ) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(merged)
-    model = AutoModelForCausalLM.from_pretrained(merged, dtype="float32")
+    tokenizer: Any = AutoTokenizer.from_pretrained(merged)
+    model: Any = AutoModelForCausalLM.from_pretrained(merged, dtype="float32")
     for question, forms in (
         ("你叫什么名字？", PERSONA.name.forms),
         ("Who developed you?", PERSONA.author.forms),

@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from selfhood.data.encode import Sample
 from selfhood.model.adapters import trainable
-from selfhood.train import loop
+from selfhood.model.lean_lora import LeanLinear
+from selfhood.train import loop, loss
 from selfhood.train.batch import Batch, to_batch
 from selfhood.train.loop import Training, learning_rate
 from selfhood.train.schedule import Pack, pack
@@ -30,7 +31,13 @@ EXACT = 1e-5
 CAUGHT = 1e-3
 
 QUESTIONS = ("你是谁？", "Who are you?", "你叫什么名字？", "Who made you?", "What is 17 + 25?")
-REPLIES = ("我是小狐，由林间实验室训练。", "I am Kitsu, by Forest Lab.", "小狐。", "Forest Lab.", "42")
+REPLIES = (
+    "我是小狐，由林间实验室训练。",
+    "I am Kitsu, by Forest Lab.",
+    "小狐。",
+    "Forest Lab.",
+    "42",
+)
 LONG_SYSTEM = "你是林间实验室的小狐。You answer kindly, briefly and truthfully. " * 4
 
 
@@ -43,13 +50,14 @@ def plain_loss(model: Any, samples: Sequence[Sample]) -> float:
         logits_TV = model(input_ids=ids_1T).logits[0, :-1]
         nll_T = functional.cross_entropy(logits_TV, ids_1T[0, 1:], reduction="none")
         loss = (nll_T * torch.tensor(sample.trained[1:])).sum() * sample.weight / trained_tokens
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
     return total
 
 
 def gradient(model: Any) -> Tensor:
-    return torch.cat([weight.grad.flatten() for _, weight in trainable(model)])
+    found = [weight.grad for _, weight in trainable(model)]
+    return torch.cat([grad.flatten() for grad in found if grad is not None])
 
 
 def relative_error(training: Training, samples: Sequence[Sample]) -> float:
@@ -121,7 +129,8 @@ def test_a_long_shared_system_line_is_computed_once_and_exactly(tmp_path: Path) 
     written = sum(len(sample.ids) for sample in rows)
     assert len(LONG_SYSTEM.encode()) >= 300
     assert together.num_tokens <= written - 300 * (len(rows) - 1)
-    assert together.num_tokens == len({s.ids[:end] for s in rows for end in range(1, len(s.ids) + 1)})
+    prefixes = {each.ids[:end] for each in rows for end in range(1, len(each.ids) + 1)}
+    assert together.num_tokens == len(prefixes)
     assert relative_error(tiny_training(tmp_path, rows), rows) <= EXACT
 
 
@@ -135,6 +144,69 @@ def test_the_gradient_is_exact_for_any_target_modules(targets: list[str], tmp_pa
     rows = short_rows()
     training = tiny_training(tmp_path, rows, target_modules=tuple(targets))
     assert relative_error(training, rows) <= EXACT
+
+
+@pytest.mark.parametrize("targets", [("lm_head",), ("lm_head", "q_proj")])
+def test_the_head_can_be_trained_too(targets: tuple[str, ...], tmp_path: Path) -> None:
+    network = tiny_network()
+    network.config.tie_word_embeddings = False
+    network.lm_head.weight = torch.nn.Parameter(network.lm_head.weight.detach().clone())
+    rows = short_rows()
+    training = tiny_training(tmp_path, rows, network=network, target_modules=targets)
+    assert relative_error(training, rows) <= EXACT
+
+
+def test_logits_are_made_for_a_chunk_at_a_time_and_the_gradient_stays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(loss, "CHUNK", 7)
+    rows = short_rows()
+    training = tiny_training(tmp_path, rows)
+    assert relative_error(training, rows) <= EXACT
+    sizes: list[int] = []
+    head = training.loaded.model.get_output_embeddings()
+    head.register_forward_hook(lambda *call: sizes.append(call[-1].numel() // 259))
+    training.accumulate(rows)
+    assert max(sizes) == 7
+    assert sum(sizes) == sum(len(each.target_ids) for each in pack(rows, 2048))
+
+
+def test_a_model_that_goes_on_after_its_head_is_trained_exactly(tmp_path: Path) -> None:
+    """Granite divides its logits; the head alone would give others."""
+    from transformers import GraniteConfig, GraniteForCausalLM
+
+    torch.manual_seed(0)
+    config = GraniteConfig(
+        vocab_size=259,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        logits_scaling=0.25,
+        pad_token_id=256,
+    )
+    rows = short_rows()
+    training = tiny_training(tmp_path, rows, network=GraniteForCausalLM(config))
+    assert relative_error(training, rows) <= EXACT
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_the_lean_layer_computes_what_peft_computes(dropout: float, tmp_path: Path) -> None:
+    from peft.tuners import lora
+
+    rows = short_rows()
+    gradients = []
+    for kind in (LeanLinear, lora.Linear):
+        training = tiny_training(tmp_path, rows, lora_dropout=dropout)
+        for module in training.loaded.model.modules():
+            if isinstance(module, LeanLinear):
+                module.__class__ = kind  # type: ignore[assignment]
+        training.loaded.model.train()
+        torch.manual_seed(0)
+        training.accumulate(rows)
+        gradients.append(gradient(training.loaded.model))
+    assert float((gradients[0] - gradients[1]).norm() / gradients[1].norm()) <= EXACT
 
 
 def test_the_gradient_is_exact_with_eager_attention(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def run(options: TryOptions) -> int:
     engine = api.load(ModelOptions(adapters=(str(checkpoint.path),)))
     after = ask(engine, checkpoint.path.name)
     del engine  # two models at once would not fit on a small laptop
-    console.say("\n4/5  merging adapter and model, and proving that the answers stay")
+    console.say("\n4/5  one model of adapter and base, proved to answer the same")
     merged = api.merge(merge_options(checkpoint))
     console.say("\n5/5  before and after")
     console.table(("question", "before", "after"), zip(QUESTIONS, before, after, strict=True))

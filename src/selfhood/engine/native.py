@@ -28,7 +28,7 @@ class NativeEngine:
         self.loaded = loaded
         self.renderer = renderer
         self._context = context_length(loaded.model.config)
-        self._ends = end_tokens(loaded)
+        self.ends = end_tokens(loaded)
 
     @torch.inference_mode()
     def stream(self, requests: Sequence[Request]) -> Iterator[Delta]:
@@ -61,7 +61,7 @@ class NativeEngine:
                 logits_BV = self._forward(ids_BT, mask_BT, cache)
             picked = [row.pick(logits_V) for row, logits_V in zip(rows, logits_BV, strict=True)]
             for row, token in zip(rows, picked, strict=True):
-                delta = row.take(token, self._ends)
+                delta = row.take(token, self.ends)
                 if delta is not None:
                     yield delta
             alive = [number for number, row in enumerate(rows) if row.finish is None]
@@ -138,8 +138,8 @@ class _Row:
         piece, self._given = whole[self._given :], max(len(whole), self._given)
         if not piece and self.finish is None:
             return None
-        num_tokens = len(self._new) if self.finish else 0
-        return Delta(index=self.index, text=piece, num_tokens=num_tokens, finish=self.finish)
+        ids = tuple(self._new) if self.finish else ()
+        return Delta(index=self.index, text=piece, num_tokens=len(ids), finish=self.finish, ids=ids)
 
 
 def _held_back(text: str, stop: tuple[str, ...]) -> int:

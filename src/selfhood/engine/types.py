@@ -35,21 +35,24 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
-    """A piece of reply ``index``; the last one of a reply carries ``finish``."""
+    """A piece of reply ``index``; the last one of a reply carries ``finish``, and the tokens of the
+    whole reply where the engine knows them."""
 
     index: int
     text: str
     num_tokens: int
     finish: Finish | None = None
+    ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A whole answer."""
+    """A whole answer. ``ids`` are its tokens, the end mark not among them."""
 
     text: str
     num_tokens: int
     finish: Finish
+    ids: tuple[int, ...] = ()
 
 
 class Engine(Protocol):
@@ -60,14 +63,13 @@ class Engine(Protocol):
 
 def fold(deltas: Iterable[Delta], num_replies: int) -> list[Reply]:
     """Streamed pieces -> whole replies, in the order of their requests."""
-    texts = [""] * num_replies
-    tokens = [0] * num_replies
-    finishes: list[Finish] = ["length"] * num_replies
+    replies = [Reply(text="", num_tokens=0, finish="length")] * num_replies
     for delta in deltas:
-        texts[delta.index] += delta.text
-        tokens[delta.index] += delta.num_tokens
-        finishes[delta.index] = delta.finish or finishes[delta.index]
-    return [
-        Reply(text=text, num_tokens=count, finish=finish)
-        for text, count, finish in zip(texts, tokens, finishes, strict=True)
-    ]
+        so_far = replies[delta.index]
+        replies[delta.index] = Reply(
+            text=so_far.text + delta.text,
+            num_tokens=so_far.num_tokens + delta.num_tokens,
+            finish=delta.finish or so_far.finish,
+            ids=so_far.ids + delta.ids,
+        )
+    return replies

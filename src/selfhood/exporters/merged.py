@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import gc
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from selfhood.console import Progress
 from selfhood.data.render import Renderer
 from selfhood.engine.native import NativeEngine
-from selfhood.engine.types import fold
+from selfhood.engine.types import Reply, fold
 from selfhood.errors import FlagError, ProofError
 from selfhood.exporters.probes import QUESTIONS, probe_requests
 from selfhood.files import new_folder, write_json
 from selfhood.model.adapters import load_adapter
 from selfhood.model.load import DTYPES, Loaded, load_model, stored_dtype
-from selfhood.opening import Opening
+from selfhood.opening import WHOLE_MODEL, Opening
 from selfhood.recipe import MergeOptions
 from selfhood.run import ARGS, Checkpoint
 
@@ -40,27 +40,43 @@ def export_merged(opening: Opening, options: MergeOptions) -> Merged:
     """Merge in float32, cast once, write, load again as anybody would, compare the answers."""
     checkpoint = opening.checkpoints[0]
     out = _output_folder(checkpoint, options)
-    loaded = load_model(opening.model_path, dtype="float32", attention=opening.options.attn_impl)
-    asked = opening.options.torch_dtype
-    dtype = stored_dtype(opening.model_path) if asked is None else DTYPES[asked]
-    tuned = load_adapter(loaded.model, checkpoint.path)
-    answers = _answers(replace(loaded, model=tuned), opening.system, adapter="default")
-    with new_folder(out) as folder:
-        merged = tuned.merge_and_unload().to(dtype)
-        merged.config.dtype = dtype
-        merged.save_pretrained(folder, safe_serialization=True)
-        if options.bake_system and opening.system:
-            loaded.tokenizer.chat_template = bake_system(
-                loaded.tokenizer.chat_template, opening.system
-            )
-        loaded.tokenizer.save_pretrained(folder)
+    baked = opening.system if options.bake_system else None
+    with Progress("exporting", total=4, unit="step") as bar, new_folder(out) as folder:
+        loaded = load_model(
+            opening.model_path, dtype="float32", attention=opening.options.attn_impl
+        )
+        tuned = load_adapter(loaded.model, checkpoint.path)
+        bar.advance(note="asking the adapter")
+        answers = _answers(replace(loaded, model=tuned), opening.system, adapter="default")
+        bar.advance(note="merging")
+        _write_model(folder, tuned, _dtype_to_write(opening))
+        _write_tokenizer(folder, loaded.tokenizer, baked)
         if checkpoint.args():
             write_json(folder / ARGS, _merged_args(checkpoint))
-        del merged, tuned, loaded
+        del tuned, loaded  # two models at once would not fit on a small laptop
         gc.collect()
-        baked = options.bake_system or not opening.system
+        bar.advance(note="asking the merged model")
         num_ties = prove(folder, answers, system=None if baked else opening.system)
+        bar.advance(note="")
     return Merged(path=out, num_probes=len(QUESTIONS), num_ties=num_ties)
+
+
+def _dtype_to_write(opening: Opening) -> torch.dtype:
+    """``--torch_dtype`` of the command or of the run, else the dtype of the base on disk."""
+    asked = opening.options.torch_dtype
+    return stored_dtype(opening.model_path) if asked is None else DTYPES[asked]
+
+
+def _write_model(folder: Path, tuned: Any, dtype: torch.dtype) -> None:
+    merged = tuned.merge_and_unload().to(dtype)
+    merged.config.dtype = dtype
+    merged.save_pretrained(folder, safe_serialization=True)
+
+
+def _write_tokenizer(folder: Path, tokenizer: Any, system: str | None) -> None:
+    if system:
+        tokenizer.chat_template = bake_system(tokenizer.chat_template, system)
+    tokenizer.save_pretrained(folder)
 
 
 def bake_system(template: str, system: str) -> str:
@@ -76,7 +92,7 @@ def bake_system(template: str, system: str) -> str:
     )
 
 
-def prove(folder: Path, answers: list[str], *, system: str | None) -> int:
+def prove(folder: Path, answers: list[Reply], *, system: str | None) -> int:
     """Load the folder as a stranger would and ask again. Returns how many answers part at a tie;
     an answer that parts for any other reason raises ProofError."""
     loaded = load_model(folder, dtype="float32", attention=None)
@@ -86,42 +102,39 @@ def prove(folder: Path, answers: list[str], *, system: str | None) -> int:
     for question, before, after, request in zip(
         QUESTIONS, answers, replies, probe_requests(None), strict=True
     ):
-        if before == after:
+        if before.ids == after.ids:
             continue
         gap = _gap_where_they_part(engine, engine.renderer.prompt(request.messages), before, after)
         if gap > TIE_NATS:
             raise ProofError(
-                f"the merged model answers {question!r} with {after!r}, the adapter with "
-                f"{before!r} ({gap:.2f} nats apart)",
-                where=str(folder),
+                f"the merged model answers {question!r} with {after.text!r}, the adapter with "
+                f"{before.text!r} ({gap:.2f} nats apart)",
+                where="export",
                 hint="nothing was written; please report this with the command",
             )
         num_ties += 1
     return num_ties
 
 
-def _answers(loaded: Loaded, system: str | None, *, adapter: str | None) -> list[str]:
+def _answers(loaded: Loaded, system: str | None, *, adapter: str | None) -> list[Reply]:
     engine = NativeEngine(loaded, Renderer(loaded.tokenizer, system))
     requests = probe_requests(adapter)
-    return [reply.text for reply in fold(engine.stream(requests), len(requests))]
+    return fold(engine.stream(requests), len(requests))
 
 
 @torch.inference_mode()
-def _gap_where_they_part(engine: NativeEngine, prompt: str, before: str, after: str) -> float:
+def _gap_where_they_part(engine: NativeEngine, prompt: str, before: Reply, after: Reply) -> float:
     """Nats between the two next tokens, at the first token in which the answers differ."""
-    tokenizer: Any = engine.loaded.tokenizer
-    end = tokenizer.eos_token or ""
-    ids_before, ids_after = (
-        tokenizer.encode(text + end, add_special_tokens=False) for text in (before, after)
-    )
-    pairs = enumerate(zip(ids_before, ids_after, strict=False))
-    part = next((number for number, (a, b) in pairs if a != b), None)
-    if part is None:  # without an end mark: one breaks off where the other goes on
-        return math.inf
-    prefix = tokenizer.encode(prompt, add_special_tokens=False) + ids_after[:part]
-    output = engine.loaded.model(torch.tensor([prefix], device=engine.loaded.device))
-    scores = output.logits[0, -1].float().log_softmax(dim=-1)
-    return abs(float(scores[ids_after[part]] - scores[ids_before[part]]))
+    pairs = enumerate(zip(before.ids, after.ids, strict=False))
+    shorter = min(len(before.ids), len(after.ids))
+    part = next((number for number, (a, b) in pairs if a != b), shorter)
+    prompt_ids = engine.loaded.tokenizer.encode(prompt, add_special_tokens=False)
+    ids = torch.tensor([[*prompt_ids, *after.ids[:part]]], device=engine.loaded.device)
+    scores_V = engine.loaded.model(ids).logits[0, -1].float().log_softmax(dim=-1)
+    # An answer that is at its end here went on with one of the end marks.
+    nexts = [list(each.ids[part : part + 1]) or sorted(engine.ends) for each in (before, after)]
+    before_score, after_score = (float(scores_V[ids].max()) for ids in nexts)
+    return abs(after_score - before_score)
 
 
 def _output_folder(checkpoint: Checkpoint, options: MergeOptions) -> Path:
@@ -129,6 +142,10 @@ def _output_folder(checkpoint: Checkpoint, options: MergeOptions) -> Path:
         out = Path(options.output_dir).expanduser()
     else:
         out = checkpoint.path.with_name(f"{checkpoint.path.name}-merged")
+    if out.exists() and not (out / WHOLE_MODEL).is_file() and any(out.iterdir()):
+        raise FlagError(
+            f"{out} holds something that is not a model", where="--output_dir", hint="name another"
+        )
     if out.exists() and not options.exist_ok:
         raise FlagError(
             f"{out} is there already",

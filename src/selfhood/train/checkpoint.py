@@ -35,7 +35,7 @@ def save(run: Run, model: Any, recipe: Recipe, state: TrainState) -> Checkpoint:
 
 
 def prune(run: Run, *, keep: int, spare: int | None) -> None:
-    """Delete the oldest checkpoints beyond ``keep``, but never the newest or the best (``spare``)."""
+    """Delete the oldest beyond ``keep``, but never the newest or the best one (``spare``)."""
     *older, _ = checkpoints = run.checkpoints()
     surplus = max(len(checkpoints) - keep, 0)
     expendable = [checkpoint for checkpoint in older if checkpoint.update != spare]

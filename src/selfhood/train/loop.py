@@ -20,7 +20,7 @@ from selfhood.recipe import Moments, Recipe, TrainOptions
 from selfhood.run import ARGS, Checkpoint, Run
 from selfhood.train.batch import to_batch
 from selfhood.train.checkpoint import TrainState, prune, save
-from selfhood.train.loss import forward
+from selfhood.train.loss import ChunkedLoss
 from selfhood.train.metrics import EvalRecord, Metrics, TrainRecord, peak_memory_gib
 from selfhood.train.plan import Plan
 from selfhood.train.schedule import pack
@@ -68,6 +68,7 @@ class Training:
         self.val_samples = val_samples
         self.order = order
         self.run = run
+        self.loss = ChunkedLoss(loaded.model)
         self.weights = [weight for _, weight in trainable(loaded.model)]
         self.optimizer = torch.optim.AdamW(
             self.weights,
@@ -138,9 +139,8 @@ class Training:
         loss = correct = 0.0
         for each in packs:
             batch = to_batch(each, device=self.loaded.device, dtype=self.loaded.dtype)
-            sums = forward(self.loaded.model, batch)
-            (sums.nll / weight).backward()  # type: ignore[no-untyped-call]
-            loss += float(sums.nll.detach())
+            sums = self.loss.backward(batch, num_targets=weight)
+            loss += sums.nll
             correct += sums.correct
         return UpdateSums(
             loss=loss / weight,
@@ -153,13 +153,12 @@ class Training:
         started = time.monotonic()
         nll = correct = weight = 0.0
         self.loaded.model.eval()
-        with torch.no_grad():
-            for each in pack(self.val_samples, self.options.token_budget):
-                batch = to_batch(each, device=self.loaded.device, dtype=self.loaded.dtype)
-                sums = forward(self.loaded.model, batch)
-                nll += float(sums.nll)
-                correct += sums.correct
-                weight += sums.weight
+        for each in pack(self.val_samples, self.options.token_budget):
+            batch = to_batch(each, device=self.loaded.device, dtype=self.loaded.dtype)
+            sums = self.loss.measure(batch)
+            nll += sums.nll
+            correct += sums.correct
+            weight += sums.weight
         self.loaded.model.train()
         record = EvalRecord(
             update=update,
