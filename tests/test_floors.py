@@ -17,7 +17,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 # The longest name that fits decides: data.spec is on floor 1, the rest of data on floor 2.
 FLOORS = {
-    0: ("errors", "console", "files", "progress", "version"),
+    0: ("errors", "console", "files", "machine", "progress", "version"),
     1: ("chat", "persona", "recipe", "run", "data.spec"),
     2: ("gguf_file", "gguf_folder", "starter", "hubs", "hub", "data", "sources", "train.schedule"),
     3: ("model",),

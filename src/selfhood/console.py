@@ -117,8 +117,7 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         if kind is None:
-            self._shown = -SECONDS_BETWEEN_LINES
-            self._draw()
+            self._show()
         if is_terminal():
             print(file=sys.stderr, flush=True)
 
@@ -131,13 +130,13 @@ class Progress:
         self._draw()
 
     def _draw(self) -> None:
-        now = time.monotonic()
+        """Show the bar unless it was shown just now; its end is shown on leaving the block."""
         pause = 0.1 if is_terminal() else SECONDS_BETWEEN_LINES
-        if now - self._shown < pause and self.done < self.total:
-            return
-        if now - self._shown < pause and not is_terminal() and self._shown > 0:
-            return
-        self._shown = now
+        if self.done < self.total and time.monotonic() - self._shown >= pause:
+            self._show()
+
+    def _show(self) -> None:
+        self._shown = now = time.monotonic()
         if is_terminal():
             print(f"\r\x1b[2K{self._line(now)}", end="", file=sys.stderr, flush=True)
         else:

@@ -13,6 +13,7 @@ from typing import Any
 from selfhood import console
 from selfhood.cli.flags import help_text, parse_flags
 from selfhood.errors import FlagError, SelfhoodError
+from selfhood.machine import settle
 from selfhood.recipe import ExportOptions, InferOptions, Recipe, TryOptions, VerbOptions
 from selfhood.version import VERSION
 
@@ -50,6 +51,7 @@ VERBS = (
 
 def entry() -> None:
     """The console script."""
+    settle(os.environ)
     console.forgive_encodings()
     raise SystemExit(main(sys.argv[1:]))
 
