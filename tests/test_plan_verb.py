@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,15 @@ def test_a_plan_that_cannot_work_is_one_line_and_exit_code_2(
     words = ["--dataset", "a.jsonl", "--model_name", "x", "--max_length", "8"]
     assert main(["plan", "--model", "tiny", *words]) == 2
     assert "every row is longer than 8 tokens; raise it" in capsys.readouterr().err
+
+
+def test_a_model_whose_layers_cannot_be_packed_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = Path("tiny/config.json")
+    config = json.loads(path.read_text())
+    config.update(layer_types=["full_attention", "sliding_attention"], sliding_window=8)
+    path.write_text(json.dumps(config))
+    words = ("--model", "tiny", "--dataset", "a.jsonl", "--model_name", "小狐")
+    assert main(["plan", *words]) == 2
+    assert "sliding_attention" in capsys.readouterr().err

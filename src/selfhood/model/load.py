@@ -36,6 +36,15 @@ def load_tokenizer(path: Path) -> Any:
     return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
 
 
+def load_config(path: Path) -> Any:
+    """The model's shape, without its weights."""
+    from transformers import AutoConfig
+
+    if path.is_file():
+        return AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+    return AutoConfig.from_pretrained(path, trust_remote_code=False)
+
+
 def load_model(path: Path, *, dtype: Dtype | None, attention: Attention | None) -> Loaded:
     """Load for training or inference. Weights are safetensors or GGUF, never pickles."""
     from transformers import AutoModelForCausalLM
@@ -111,11 +120,9 @@ def has_fast_bfloat16() -> bool:
 
 def stored_dtype(path: Path) -> torch.dtype:
     """The dtype the weights have on disk; bfloat16 for a quantised GGUF."""
-    from transformers import AutoConfig
-
     if path.is_file():
         return torch.bfloat16
-    dtype = AutoConfig.from_pretrained(path).dtype
+    dtype = load_config(path).dtype
     return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
 

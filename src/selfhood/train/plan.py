@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from selfhood.data.encode import Sample, encode_all
+from selfhood.chat import Conversation
+from selfhood.data.encode import Encoded, Sample, encode_all
 from selfhood.data.mix import Order
 from selfhood.data.mixture import Mixture, data_seed
 from selfhood.data.render import Renderer
 from selfhood.errors import InputError
-from selfhood.model.load import context_length, load_tokenizer, overrides_dtype
+from selfhood.model.load import context_length, load_config, load_tokenizer, overrides_dtype
 from selfhood.recipe import Recipe
 from selfhood.train.schedule import pack
 
@@ -56,31 +59,16 @@ class Plan:
 
 def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path) -> Plan:
     """Tokenise everything and lay the updates out."""
-    from transformers import AutoConfig
-
+    config = load_config(model_path)
     renderer = Renderer(load_tokenizer(model_path), recipe.model.system)
-    limit = recipe.data.max_length
-    if model_path.is_dir():
-        longest = context_length(AutoConfig.from_pretrained(model_path))
-        limit = longest if limit is None else min(limit, longest)
-    encoded = encode_all(
-        mixture.train,
-        renderer,
-        max_length=limit or 32768,
-        truncation=recipe.data.truncation_strategy,
-    )
+    encoded = _encode(mixture.train, renderer, recipe, config)
     if not encoded.samples:
         raise InputError(
-            f"every row is longer than {limit} tokens",
-            where="--max_length",
+            "every row is longer than that",
+            where=f"--max_length {_longest(recipe, config)}",
             hint="raise it or set --truncation_strategy",
         )
-    val = encode_all(
-        mixture.val,
-        renderer,
-        max_length=limit or 32768,
-        truncation=recipe.data.truncation_strategy,
-    )
+    _check_packable(config, max(len(sample.ids) for sample in encoded.samples))
     order = Order(
         num_samples=len(encoded.samples),
         samples_per_update=recipe.train.samples_per_update,
@@ -95,12 +83,42 @@ def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path) -> Plan:
         renderer=renderer,
         mixture=mixture,
         samples=encoded.samples,
-        val_samples=val.samples,
+        val_samples=_encode(mixture.val, renderer, recipe, config).samples,
         order=order,
         num_deleted=encoded.num_deleted,
         num_truncated=encoded.num_truncated,
         warnings=(*mixture.warnings, *_warnings(recipe, mixture, order)),
     )
+
+
+def _encode(
+    rows: Sequence[Conversation], renderer: Renderer, recipe: Recipe, config: Any
+) -> Encoded:
+    return encode_all(
+        rows,
+        renderer,
+        max_length=_longest(recipe, config),
+        truncation=recipe.data.truncation_strategy,
+    )
+
+
+def _longest(recipe: Recipe, config: Any) -> int:
+    """Tokens a row may have: ``--max_length``, and never more than the model holds."""
+    asked, held = recipe.data.max_length, context_length(config)
+    return held if asked is None else min(asked, held)
+
+
+def _check_packable(config: Any, longest: int) -> None:
+    """Layers that do not look back through the whole row would look into a pack's other rows."""
+    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
+    if kinds == {"sliding_attention"} and longest <= (config.sliding_window or 0):
+        return  # no row reaches past the window
+    if kinds:
+        raise InputError(
+            f"has layers of the kind {', '.join(sorted(kinds))}, which are not trained here yet",
+            where="--model",
+            hint="use a model with full attention, such as Qwen2.5 or Qwen3",
+        )
 
 
 def _warnings(recipe: Recipe, mixture: Mixture, order: Order) -> list[str]:
