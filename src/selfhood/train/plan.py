@@ -64,8 +64,8 @@ def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path) -> Plan:
     encoded = _encode(mixture.train, renderer, recipe, config)
     if not encoded.samples:
         raise InputError(
-            "every row is longer than that",
-            where=f"--max_length {_longest(recipe, config)}",
+            f"every row is longer than {_longest(recipe, config)} tokens",
+            where="--max_length",
             hint="raise it or set --truncation_strategy",
         )
     _check_packable(config, max(len(sample.ids) for sample in encoded.samples))
