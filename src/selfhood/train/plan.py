@@ -15,7 +15,7 @@ from selfhood.data.mixture import Mixture, data_seed
 from selfhood.data.render import Renderer
 from selfhood.errors import InputError
 from selfhood.model.load import context_length, load_config, load_tokenizer, overrides_dtype
-from selfhood.recipe import Recipe
+from selfhood.recipe import Recipe, TrainOptions
 from selfhood.train.schedule import pack
 
 # Measured on the starter model: below this many updates at the tutorials' learning rate nothing of
@@ -144,7 +144,8 @@ def _warnings(recipe: Recipe, mixture: Mixture, order: Order) -> list[str]:
             "an identity will hardly take; "
             f"use --learning_rate 5e-4 or --num_train_epochs {max(epochs, 1)}"
         )
-    if train.save_strategy == "steps" and train.save_steps > order.num_updates:
+    is_typed = train.save_steps != TrainOptions().save_steps
+    if is_typed and train.save_strategy == "steps" and train.save_steps > order.num_updates:
         found.append(
             f"--save_steps {train.save_steps} is never reached in {order.num_updates} updates; "
             "the end is saved all the same"
