@@ -10,9 +10,9 @@ import torch
 from torch.nn import functional
 
 from selfhood.data.encode import Sample
-from selfhood.train.batch import to_batch
-from selfhood.train.loss import ChunkedLoss
-from selfhood.train.schedule import pack
+from selfhood.training.batch import to_batch
+from selfhood.training.loss import ChunkedLoss
+from selfhood.training.schedule import pack
 
 Side = Callable[[Any, Sequence[Sample]], None]
 

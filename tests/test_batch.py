@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from selfhood.data.encode import Sample
-from selfhood.train.batch import to_batch, visible
-from selfhood.train.schedule import pack
+from selfhood.training.batch import to_batch, visible
+from selfhood.training.schedule import pack
 
 
 def test_a_slot_sees_exactly_itself_and_its_ancestors() -> None:

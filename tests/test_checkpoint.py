@@ -22,9 +22,9 @@ from selfhood.files import read_json
 from selfhood.model.adapters import load_adapter, trainable
 from selfhood.recipe import Recipe
 from selfhood.run import Checkpoint, Run
-from selfhood.train import checkpoint as checkpoints
-from selfhood.train.checkpoint import TrainState, prune, save
-from selfhood.train.loop import Training
+from selfhood.training import checkpoint as checkpoints
+from selfhood.training.checkpoint import TrainState, prune, save
+from selfhood.training.loop import Training
 from tests.tiny import tiny_network
 from tests.tiny_training import row, tiny_training
 

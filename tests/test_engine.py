@@ -19,7 +19,7 @@ from selfhood.model.adapters import attach, load_adapter, trainable
 from selfhood.model.load import Loaded
 from selfhood.recipe import Recipe, TunerOptions
 from selfhood.run import Run
-from selfhood.train.checkpoint import TrainState, save
+from selfhood.training.checkpoint import TrainState, save
 from tests.tiny import tiny_network
 from tests.tiny_training import SYSTEM, row, tiny_training, tokenizer, wake
 

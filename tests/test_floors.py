@@ -19,10 +19,19 @@ SOURCE = Path(__file__).parents[1] / "src"
 FLOORS = {
     0: ("errors", "console", "files", "machine", "progress", "version"),
     1: ("chat", "persona", "recipe", "run", "data.spec"),
-    2: ("gguf_file", "gguf_folder", "starter", "hubs", "hub", "data", "sources", "train.schedule"),
+    2: (
+        "gguf_file",
+        "gguf_folder",
+        "starter",
+        "hubs",
+        "hub",
+        "data",
+        "sources",
+        "training.schedule",
+    ),
     3: ("model",),
     # opening loads what a checkpoint names, so it stands beside the engine.
-    4: ("train", "engine", "exporters", "opening"),
+    4: ("training", "engine", "exporters", "opening"),
     5: ("evaluate", "serve"),
     6: ("api",),
     # The package itself only lists the public names; nobody below looks through it.

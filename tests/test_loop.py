@@ -18,8 +18,8 @@ from selfhood.data.mix import Order
 from selfhood.errors import InputError, SelfhoodError
 from selfhood.files import read_json
 from selfhood.recipe import Recipe, TrainOptions
-from selfhood.train.loop import Outcome, Training, is_due, learning_rate
-from selfhood.train.metrics import Metrics
+from selfhood.training.loop import Outcome, Training, is_due, learning_rate
+from selfhood.training.metrics import Metrics
 from tests.tiny import tiny_model
 from tests.tiny_training import row, tiny_training
 
@@ -297,6 +297,6 @@ def test_an_output_folder_that_cannot_be_written_is_one_line_before_the_model_lo
     (tmp_path / "file").write_text("in the way")
     train = replace(recipe.train, output_dir=str(tmp_path / "file" / "output"))
     plan = api.plan(replace(recipe, train=train))
-    monkeypatch.setattr("selfhood.train.loop.load_model", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setattr("selfhood.training.loop.load_model", lambda *_, **__: pytest.fail("loaded"))
     with pytest.raises(SelfhoodError, match="cannot be written"):
         api.train(plan)

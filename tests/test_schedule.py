@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfhood.data.encode import Sample
-from selfhood.train.schedule import Pack, pack
+from selfhood.training.schedule import Pack, pack
 
 
 def sample(ids: tuple[int, ...], trained: tuple[bool, ...] = (), weight: float = 1.0) -> Sample:

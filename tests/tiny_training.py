@@ -21,7 +21,7 @@ from selfhood.model.adapters import attach
 from selfhood.model.load import Loaded
 from selfhood.recipe import Recipe
 from selfhood.run import Run
-from selfhood.train.loop import Training
+from selfhood.training.loop import Training
 from tests.tiny import tiny_network, tiny_tokenizer
 
 SYSTEM = "You are a helpful assistant."

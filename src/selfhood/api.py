@@ -16,8 +16,8 @@ from selfhood.run import Run
 if TYPE_CHECKING:
     from selfhood.engine.native import NativeEngine
     from selfhood.exporters.merged import Merged
-    from selfhood.train.loop import Outcome
-    from selfhood.train.plan import Plan
+    from selfhood.training.loop import Outcome
+    from selfhood.training.plan import Plan
 
 
 def plan(recipe: Recipe) -> Plan:
@@ -26,7 +26,7 @@ def plan(recipe: Recipe) -> Plan:
     mixture = read_mixture(recipe)
     model_path = locate_model(recipe.model)
 
-    from selfhood.train.plan import make_plan
+    from selfhood.training.plan import make_plan
 
     return make_plan(recipe, mixture, model_path)
 
@@ -38,7 +38,7 @@ def check_names(recipe: Recipe) -> None:
 
 def train(plan: Plan) -> Outcome:
     """Load the model, attach an adapter, run the plan."""
-    from selfhood.train.loop import train_plan
+    from selfhood.training.loop import train_plan
 
     return train_plan(plan, _new_run(plan.recipe))
 

@@ -20,10 +20,10 @@ from torch.nn import functional
 from selfhood.data.encode import Sample
 from selfhood.model.adapters import trainable
 from selfhood.model.lean_lora import LeanLinear
-from selfhood.train import loop, loss
-from selfhood.train.batch import Batch, to_batch
-from selfhood.train.loop import Training, learning_rate
-from selfhood.train.schedule import Pack, pack
+from selfhood.training import loop, loss
+from selfhood.training.batch import Batch, to_batch
+from selfhood.training.loop import Training, learning_rate
+from selfhood.training.schedule import Pack, pack
 from tests.tiny import tiny_network
 from tests.tiny_training import row, tiny_training
 

@@ -8,7 +8,7 @@ from selfhood import api, console
 from selfhood.recipe import Recipe
 
 if TYPE_CHECKING:
-    from selfhood.train.plan import Plan
+    from selfhood.training.plan import Plan
 
 NUM_SHOWN = 3
 

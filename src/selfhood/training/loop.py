@@ -18,12 +18,12 @@ from selfhood.model.adapters import attach, describe, trainable
 from selfhood.model.load import Loaded, load_model
 from selfhood.recipe import Moments, Recipe, TrainOptions
 from selfhood.run import ARGS, Checkpoint, Run
-from selfhood.train.batch import to_batch
-from selfhood.train.checkpoint import TrainState, prune, save
-from selfhood.train.loss import ChunkedLoss
-from selfhood.train.metrics import EvalRecord, Metrics, TrainRecord, peak_memory_gib
-from selfhood.train.plan import Plan
-from selfhood.train.schedule import pack
+from selfhood.training.batch import to_batch
+from selfhood.training.checkpoint import TrainState, prune, save
+from selfhood.training.loss import ChunkedLoss
+from selfhood.training.metrics import EvalRecord, Metrics, TrainRecord, peak_memory_gib
+from selfhood.training.plan import Plan
+from selfhood.training.schedule import pack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

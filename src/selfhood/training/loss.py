@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from selfhood.train.batch import Batch
+from selfhood.training.batch import Batch
 
 CHUNK = 256  # positions; fewer would slow the head's matrix product
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from selfhood.train.schedule import Pack
+from selfhood.training.schedule import Pack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from selfhood.data.render import Renderer
 from selfhood.errors import InputError
 from selfhood.model.load import context_length, load_config, load_tokenizer, overrides_dtype
 from selfhood.recipe import Recipe, TrainOptions
-from selfhood.train.schedule import pack
+from selfhood.training.schedule import pack
 
 # Measured on the starter model: below this many updates at the tutorials' learning rate nothing of
 # the identity is learned (docs/results/dose.md).
