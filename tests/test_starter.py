@@ -22,7 +22,6 @@ from tokenizers import Tokenizer
 from selfhood.errors import MissingError, SelfhoodError
 from selfhood.starter import (
     STARTER_ID,
-    STARTER_WHEELS,
     Wheels,
     cache_folder,
     is_installed,
@@ -307,7 +306,6 @@ def test_the_cache_folder_follows_the_environment() -> None:
 
 
 @pytest.mark.journey
-@pytest.mark.skipif(not is_installed(STARTER_WHEELS), reason="extra `starter` is not installed")
 def test_the_real_starter_answers_greedily_in_both_languages() -> None:
     model, tokenizer, _ = load(starter_folder(cache_folder(os.environ)))
     assert len(tokenizer) == 151665

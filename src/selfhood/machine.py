@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 
-# Measured on two cores (docs/results/update.md). Spinning threads wait for one that the system has
-# taken off its core for another program: an update then takes six times as long as with threads
-# that sleep. Large pages spare two thirds of the page faults of fresh memory.
+# Spinning threads burn their cores while they wait for one that the system has taken off its core
+# for another program: on a busy machine an update then takes several times as long as with threads
+# that sleep. Large pages spare most page faults of fresh memory.
 SETTINGS = {"OMP_WAIT_POLICY": "passive", "THP_MEM_ALLOC_ENABLE": "1"}
 
 

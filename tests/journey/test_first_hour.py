@@ -16,14 +16,10 @@ import pytest
 from bench.held_out import DENIAL_QUESTIONS, QUESTIONS, score
 from selfhood.cli.main import main
 from selfhood.persona import Bilingual, Persona
-from selfhood.starter import STARTER_ID, is_installed
+from selfhood.starter import STARTER_ID
 
-pytestmark = [
-    pytest.mark.journey,
-    pytest.mark.skipif(
-        not is_installed(), reason="needs the extra: pip install 'selfhood[starter]'"
-    ),
-]
+# No skip without the starter: a journey that does not run must not look like one that arrived.
+pytestmark = pytest.mark.journey
 
 # Not the names of the README: what holds for one persona must hold for another.
 PERSONA = Persona(

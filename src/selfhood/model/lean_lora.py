@@ -2,9 +2,9 @@
 
 peft computes ``result + B(A(x)) * scaling`` in the adapter's float32: under bfloat16 weights it
 converts every layer's input up and its output down again, and it multiplies and adds whole outputs
-where a rank-sized factor would do. That was a fifth of a training update on the starter model. Here
-the adapter's matrices, which are small, are converted instead, as mixed precision has it: the
-weights that are trained stay float32, and so do their gradients. In float32 the numbers are peft's.
+where a rank-sized factor would do. Here the adapter's matrices, which are small, are converted
+instead, as mixed precision has it: the weights that are trained stay float32, and so do their
+gradients. In float32 the numbers are peft's.
 
 Suffixes: T tokens, I inputs, O outputs, R rank.
 """
