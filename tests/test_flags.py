@@ -244,7 +244,7 @@ def test_env_in_a_config_file_sets_variables_that_are_not_set(
         ("- model", "c.yaml: holds no keys and values"),
         ("", "c.yaml: holds no keys and values"),
         ("ENV: [a]", "c.yaml: ENV: holds no names and values"),
-        ("use_dora: true", "c.yaml: use_dora: 'true' is not supported yet"),
+        ("use_galore: true", "c.yaml: use_galore: 'true' is not supported yet"),
     ],
 )
 def test_a_mistake_in_a_config_file_names_file_and_key(text: str, what: str) -> None:
@@ -342,13 +342,13 @@ def test_a_flag_that_would_change_the_result_is_refused_unless_it_asks_for_nothi
 
 
 def test_a_bare_switch_that_is_not_supported_is_refused() -> None:
-    assert failure("--use_dora") == "--use_dora: is not supported yet"
+    assert failure("--use_galore") == "--use_galore: is not supported yet"
 
 
 @pytest.mark.parametrize(
     "words",
     ["--quant_bits 0", "--deepspeed none", "--lora_bias none", "--optim adamw_torch",
-     "--loss_scale default", "--init_weights true", "--num_beams 1", "--streaming False"],
+     "--loss_scale default", "--num_beams 1", "--streaming False"],
 )  # fmt: skip
 def test_defaults_that_are_spelled_out_do_no_harm(words: str) -> None:
     assert notes(*words.split()) == ""

@@ -42,7 +42,7 @@ MISTAKES = {
     "sft --max_steps ten": "--max_steps: 'ten' is not a whole number",
     "sft --split_dataset_ratio 2": "--split_dataset_ratio: 2 is above the maximum, 0.9",
     "sft --torch_dtype int8": "--torch_dtype: 'int8' is not one of float32, bfloat16, float16",
-    "sft --use_dora true": "--use_dora: 'true' is not supported yet",
+    "sft --use_galore true": "--use_galore: 'true' is not supported yet",
     "sft --model x": "--dataset: is missing",
     f"sft {GOOD_ROWS}": "--model: is missing",
     f"sft --model ./no/such {GOOD_ROWS}": "./no/such: no such file or folder",

@@ -23,6 +23,7 @@ Truncation = Literal["delete", "left", "right"]
 Schedule = Literal["cosine", "linear", "constant"]
 Moments = Literal["steps", "epoch", "no"]
 Tuner = Literal["lora"]
+LoraStart = Literal["true", "gaussian"]
 Backend = Literal["native"]
 
 
@@ -113,6 +114,18 @@ class TunerOptions(Options):
     lora_alpha: int = option(32, "scale of the update, over the rank", minimum=1)
     lora_dropout: float = option(0.0, "dropout on the adapter's input", minimum=0, maximum=0.99)
     target_modules: tuple[str, ...] = option(("all-linear",), "layers that get an adapter")
+    target_regex: str | None = option(
+        None, "layers that get an adapter, as a pattern of whole names; overrides the list"
+    )
+    modules_to_save: tuple[str, ...] = option(
+        (), "modules trained whole beside the adapter; also: all-norm, all-embedding"
+    )
+    use_dora: bool = option(False, "DoRA: train the length of each weight row apart")
+    use_rslora: bool = option(False, "rsLoRA: scale by alpha over the root of the rank")
+    init_weights: LoraStart = option("true", "how A starts: Kaiming, or gaussian; B starts at 0")
+    lorap_lr_ratio: float | None = option(
+        None, "LoRA+: B learns this many times as fast as A; 16 is usual", minimum=1
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

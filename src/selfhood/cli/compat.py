@@ -49,6 +49,9 @@ ALIASES: Mapping[str, str] = {
     "lora_target_modules": "target_modules",
     "lora_target": "target_modules",
     "lora_dropout_p": "lora_dropout",
+    "lora_lr_ratio": "lorap_lr_ratio",  # 2.x
+    "loraplus_lr_ratio": "lorap_lr_ratio",
+    "init_lora_weights": "init_weights",  # 2.x
     # training
     "batch_size": "per_device_train_batch_size",
     "train_batch_size": "per_device_train_batch_size",
@@ -78,6 +81,7 @@ VALUES: Mapping[str, Mapping[str, str]] = {
         "AUTO": "None",
     },
     "target_modules": {"ALL": "all-linear", "all": "all-linear", "DEFAULT": "all-linear"},
+    "init_weights": {"True": "true", "default": "true", "1": "true"},
     "infer_backend": {
         "pt": "native",
         "transformers": "native",
@@ -302,18 +306,10 @@ UNSUPPORTED: Mapping[str, Unsupported] = {
     "load_data_args": Unsupported("give --val_dataset"),
     "load_dataset_config": Unsupported("give --val_dataset"),
     # tuner
-    "use_dora": Unsupported(),
-    "use_rslora": Unsupported(),
     "use_galore": Unsupported(),
     "use_swift_lora": Unsupported(),
-    "lorap_lr_ratio": Unsupported(),
-    "lora_lr_ratio": Unsupported(),
     "lora_bias": Unsupported(harmless=OFF),
-    "init_weights": Unsupported("LoRA's own start is used", ("true", "1", "default")),
-    "init_lora_weights": Unsupported("LoRA's own start is used", ("true", "1", "default")),
-    "target_regex": Unsupported("use --target_modules"),
-    "target_parameters": Unsupported("use --target_modules"),
-    "modules_to_save": Unsupported(LORA_ALONE),
+    "target_parameters": Unsupported("use --target_modules or --target_regex"),
     "freeze_parameters": Unsupported(LORA_ALONE),
     "freeze_parameters_regex": Unsupported(LORA_ALONE),
     "freeze_parameters_ratio": Unsupported(LORA_ALONE),

@@ -10,48 +10,17 @@ from typing import Any
 import torch
 
 from selfhood.errors import InputError
+from selfhood.model.tuners.lora import attach_lora
 from selfhood.recipe import TunerOptions
 
 
 def attach(model: Any, options: TunerOptions, *, base: str, seed: int) -> Any:
     """A new, seeded adapter on ``model``; returns the peft model. ``base`` is what
     ``adapter_config.json`` will say it belongs to."""
-    from peft import LoraConfig, get_peft_model
-
-    from selfhood.model.lean_lora import LeanLinear
-
     torch.manual_seed(seed)
-    _refuse_shared_head(model, options)
-    targets: str | list[str] = list(options.target_modules)
-    if options.target_modules == ("all-linear",):
-        targets = "all-linear"
-    config = LoraConfig(
-        r=options.lora_rank,
-        lora_alpha=options.lora_alpha,
-        lora_dropout=options.lora_dropout,
-        target_modules=targets,
-        task_type="CAUSAL_LM",
-    )
-    # peft's door for layers of one's own; what is saved is the same.
-    config._register_custom_module({torch.nn.Linear: LeanLinear})
-    try:
-        tuned = get_peft_model(model, config)
-    except ValueError as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise InputError(first_line, where="--target_modules") from error
+    tuned = attach_lora(model, options)
     tuned.peft_config["default"].base_model_name_or_path = base
     return tuned
-
-
-def _refuse_shared_head(model: Any, options: TunerOptions) -> None:
-    shared = {"lm_head", "embed_tokens"} & set(options.target_modules)
-    if shared and model.config.tie_word_embeddings:
-        raise InputError(
-            f"{min(shared)} is one matrix for reading and speaking in this model; an update of "
-            "one of the two could never be merged",
-            where="--target_modules",
-            hint="leave it out",
-        )
 
 
 def load_adapter(model: Any, folder: Path, *, name: str = "default") -> Any:

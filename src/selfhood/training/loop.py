@@ -22,6 +22,7 @@ from selfhood.training.batch import to_batch
 from selfhood.training.checkpoint import TrainState, prune, save
 from selfhood.training.loss import ChunkedLoss
 from selfhood.training.metrics import EvalRecord, Metrics, TrainRecord, peak_memory_gib
+from selfhood.training.optimizer import make_optimizer, set_rate
 from selfhood.training.plan import Plan
 from selfhood.training.schedule import pack
 
@@ -70,13 +71,7 @@ class Training:
         self.run = run
         self.loss = ChunkedLoss(loaded.model)
         self.weights = [weight for _, weight in trainable(loaded.model)]
-        self.optimizer = torch.optim.AdamW(
-            self.weights,
-            lr=self.options.peak_learning_rate,
-            betas=(self.options.adam_beta1, self.options.adam_beta2),
-            eps=self.options.adam_epsilon,
-            weight_decay=self.options.weight_decay,
-        )
+        self.optimizer = make_optimizer(loaded.model, recipe)
         self.best: EvalRecord | None = None
 
     def fit(self, metrics: Metrics) -> Outcome:
@@ -112,8 +107,7 @@ class Training:
     def step(self, update: int, samples: Sequence[Sample]) -> UpdateSums:
         """One optimizer update over ``samples``; ``update`` counts from 1."""
         rate = learning_rate(self.options, update - 1, self.order.num_updates)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimizer, rate)
         sums = self.accumulate(samples)
         norm = torch.nn.utils.clip_grad_norm_(self.weights, self.options.max_grad_norm or math.inf)
         if not math.isfinite(sums.loss) or not torch.isfinite(norm):

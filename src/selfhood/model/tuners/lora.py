@@ -1,0 +1,101 @@
+"""LoRA and its kin (DoRA, rsLoRA): a low-rank update beside the layers that are asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from selfhood.errors import InputError
+from selfhood.recipe import TunerOptions
+
+ALL_LINEAR = "all-linear"
+
+
+def attach_lora(model: Any, options: TunerOptions) -> Any:
+    """The peft model; its new weights are the only ones that train, with ``modules_to_save``."""
+    from peft import LoraConfig, get_peft_model
+
+    from selfhood.model.lean_lora import LeanLinear
+
+    targets = _targets(options)
+    whole = _modules_to_save(model, options)
+    flag = "--target_modules" if options.target_regex is None else "--target_regex"
+    _refuse_shared_matrix(model, _reached(model, targets), where=flag)
+    _refuse_shared_matrix(model, whole, where="--modules_to_save")
+    config = LoraConfig(
+        r=options.lora_rank,
+        lora_alpha=options.lora_alpha,
+        lora_dropout=options.lora_dropout,
+        target_modules=targets,
+        modules_to_save=whole or None,
+        use_dora=options.use_dora,
+        use_rslora=options.use_rslora,
+        init_lora_weights=True if options.init_weights == "true" else options.init_weights,
+        task_type="CAUSAL_LM",
+    )
+    # peft's door for layers of one's own; what is saved is the same.
+    config._register_custom_module({nn.Linear: LeanLinear})
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise InputError(first_line, where=flag) from error
+
+
+def _targets(options: TunerOptions) -> str | list[str]:
+    """As peft takes them: one string is a pattern, or stands for every linear layer."""
+    if options.target_regex is not None:
+        return options.target_regex
+    if options.target_modules == (ALL_LINEAR,):
+        return ALL_LINEAR
+    if ALL_LINEAR in options.target_modules:
+        raise InputError(
+            f"{ALL_LINEAR} stands alone",
+            where="--target_modules",
+            hint="for other layers beside them write a pattern, as --target_regex",
+        )
+    return list(options.target_modules)
+
+
+def _reached(model: Any, targets: str | list[str]) -> list[str]:
+    """Names that the targets name or match; all linear layers are none that matters here."""
+    if isinstance(targets, list):
+        return targets
+    try:
+        return [name for name, _ in model.named_modules() if re.fullmatch(targets, name)]
+    except re.error as error:
+        raise InputError(f"is no pattern: {error}", where="--target_regex") from error
+
+
+def _modules_to_save(model: Any, options: TunerOptions) -> list[str]:
+    """Names of modules, with ``all-norm`` and ``all-embedding`` written out."""
+    named = dict(model.named_modules())
+    kinds = {
+        "all-norm": [name for name, module in named.items() if _is_norm(module)],
+        "all-embedding": [name for name, each in named.items() if isinstance(each, nn.Embedding)],
+    }
+    found: list[str] = []
+    for asked in options.modules_to_save:
+        whole = kinds.get(asked) or [name for name in named if f".{name}".endswith(f".{asked}")]
+        if not whole:
+            raise InputError(f"no module is called {asked}", where="--modules_to_save")
+        found += whole
+    return list(dict.fromkeys(found))
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return "norm" in type(module).__name__.lower()
+
+
+def _refuse_shared_matrix(model: Any, names: Iterable[str], *, where: str) -> None:
+    shared = {"lm_head", "embed_tokens"} & {name.split(".")[-1] for name in names}
+    if shared and model.config.tie_word_embeddings:
+        raise InputError(
+            f"{min(shared)} is one matrix for reading and speaking in this model; an update of "
+            "one of the two could never be merged",
+            where=where,
+            hint="leave it out",
+        )
