@@ -52,13 +52,21 @@ def test_a_plan_that_cannot_work_is_one_line_and_exit_code_2(
     assert "every row is longer than 8 tokens; raise it" in capsys.readouterr().err
 
 
-def test_a_model_whose_layers_cannot_be_packed_is_refused(
+def test_rows_of_a_model_that_cannot_be_packed_are_padded_and_the_plan_says_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = Path("tiny/config.json")
     config = json.loads(path.read_text())
+    config.update(layer_types=["full_attention", "linear_attention"])
+    path.write_text(json.dumps(config))
+    text = said(capsys, "--model_name", "小狐")
+    line = "the model has layers of the kind linear_attention: it cannot be packed; rows are padded"
+    assert line in text
+
+
+def test_sliding_windows_are_packed(capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path("tiny/config.json")
+    config = json.loads(path.read_text())
     config.update(layer_types=["full_attention", "sliding_attention"], sliding_window=8)
     path.write_text(json.dumps(config))
-    words = ("--model", "tiny", "--dataset", "a.jsonl", "--model_name", "小狐")
-    assert main(["plan", *words]) == 2
-    assert "sliding_attention" in capsys.readouterr().err
+    assert "padded" not in said(capsys, "--model_name", "小狐")

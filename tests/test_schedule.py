@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfhood.data.encode import Sample
-from selfhood.training.schedule import Pack, pack
+from selfhood.training.schedule import Pack, pack, pad
 
 
 def sample(ids: tuple[int, ...], trained: tuple[bool, ...] = (), weight: float = 1.0) -> Sample:
@@ -134,3 +134,44 @@ def test_a_row_of_twenty_thousand_tokens_is_laid_out() -> None:
 
 def test_an_update_without_rows_has_no_packs() -> None:
     assert pack([], 64) == []
+
+
+def rows_of(each: Pack) -> list[tuple[int, ...]]:
+    width = each.num_tokens // each.num_rows
+    return [each.ids[start : start + width] for start in range(0, each.num_tokens, width)]
+
+
+@given(update=updates, budget=budgets)
+def test_padding_keeps_every_row_and_every_target(update: list[Sample], budget: int) -> None:
+    packs = pad(update, budget)
+    rows = [row for each in packs for row in rows_of(each)]
+    for one in update:
+        assert any(row[: len(one.ids)] == one.ids for row in rows)
+    origins = Counter(origin for each in packs for origin in each.origins)
+    assert origins == Counter(each.origin for each in update)
+    trained = sum(one.weight * sum(one.trained[1:]) for one in update)
+    assert sum(sum(each.target_weights) for each in packs) == trained
+    for each in packs:
+        predicted = tuple(each.ids[slot + 1] for slot in each.target_slots)
+        assert predicted == each.target_ids
+
+
+@given(update=updates, budget=budgets)
+def test_padded_rows_stay_within_the_budget_but_for_one_longer_row(
+    update: list[Sample], budget: int
+) -> None:
+    for each in pad(update, budget):
+        assert each.num_tokens <= budget or each.num_rows == 1
+
+
+def test_rows_that_are_equal_or_begin_another_are_padded_once() -> None:
+    (each,) = pad([sample((1, 2, 3, 4)), sample((1, 2)), *[sample((1, 2, 3))] * 16], 64)
+    assert each.num_rows == 1
+    assert each.ids == (1, 2, 3, 4)
+    assert each.target_weights == (18, 17, 1)
+
+
+def test_rows_of_like_length_are_padded_together() -> None:
+    lengths = (9, 2, 3, 8)
+    update = [sample((number, *range(10, 9 + length))) for number, length in enumerate(lengths)]
+    assert [each.num_tokens for each in pad(update, 18)] == [18, 6]

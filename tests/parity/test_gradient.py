@@ -22,6 +22,7 @@ from selfhood.model.adapters import trainable
 from selfhood.model.lean_lora import LeanLinear
 from selfhood.training import loop, loss
 from selfhood.training.batch import Batch, to_batch
+from selfhood.training.layout import Layout
 from selfhood.training.loop import Training, learning_rate
 from selfhood.training.schedule import Pack, pack
 from tests.tiny import tiny_network
@@ -243,14 +244,11 @@ def test_twenty_updates_end_where_the_plain_loop_ends(tmp_path: Path) -> None:
 # Mutations: each is a mistake that others have shipped.
 
 
-def mutated_error(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, change: Callable[[Pack], Pack]
-) -> float:
+def mutated_error(folder: Path, change: Callable[[Pack], Pack]) -> float:
     rows = short_rows()
-    monkeypatch.setattr(
-        loop, "pack", lambda samples, budget: [change(each) for each in pack(samples, budget)]
-    )
-    return relative_error(tiny_training(folder, rows), rows)
+    training = tiny_training(folder, rows)
+    training.layout = Layout(lay_out=lambda *update: [change(each) for each in pack(*update)])
+    return relative_error(training, rows)
 
 
 def test_one_visible_token_too_many_would_be_caught(
@@ -259,8 +257,9 @@ def test_one_visible_token_too_many_would_be_caught(
     def leaky(each: Pack, **options: Any) -> Batch:
         batch = to_batch(each, **options)
         query = each.target_slots[-1]
-        hidden = int((batch.mask_11TT[0, 0, query, :query] < 0).nonzero()[-1])
-        batch.mask_11TT[0, 0, query, hidden] = 0
+        assert isinstance(batch.mask, Tensor)
+        hidden = int((batch.mask[0, 0, query, :query] < 0).nonzero()[-1])
+        batch.mask[0, 0, query, hidden] = 0
         return batch
 
     monkeypatch.setattr(loop, "to_batch", leaky)
@@ -268,35 +267,30 @@ def test_one_visible_token_too_many_would_be_caught(
     assert relative_error(tiny_training(tmp_path, rows), rows) > CAUGHT
 
 
-def test_positions_that_do_not_restart_would_be_caught(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_positions_that_do_not_restart_would_be_caught(tmp_path: Path) -> None:
     def run_on(each: Pack) -> Pack:
         return replace(each, positions=tuple(range(each.num_tokens)))
 
-    assert mutated_error(monkeypatch, tmp_path, run_on) > CAUGHT
+    assert mutated_error(tmp_path, run_on) > CAUGHT
 
 
-def test_labels_shifted_by_one_would_be_caught(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_labels_shifted_by_one_would_be_caught(tmp_path: Path) -> None:
     def shift(each: Pack) -> Pack:
         return replace(each, target_slots=tuple(slot + 1 for slot in each.target_slots))
 
-    assert mutated_error(monkeypatch, tmp_path, shift) > CAUGHT
+    assert mutated_error(tmp_path, shift) > CAUGHT
 
 
-def test_a_mean_of_means_would_be_caught(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_mean_of_means_would_be_caught(tmp_path: Path) -> None:
     """Each row divided by its own trained tokens: short replies weigh more than long ones."""
     rows = short_rows()
     means = [replace(sample, weight=1 / sample.num_trained) for sample in rows]
-    monkeypatch.setattr(loop, "pack", lambda samples, budget: pack(means, budget))
-    assert relative_error(tiny_training(tmp_path, rows), rows) > CAUGHT
+    training = tiny_training(tmp_path, rows)
+    training.layout = Layout(lay_out=lambda _, budget: pack(means, budget))
+    assert relative_error(training, rows) > CAUGHT
 
 
-def test_an_untrained_end_mark_would_be_caught(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_untrained_end_mark_would_be_caught(tmp_path: Path) -> None:
     def endless(each: Pack) -> Pack:
         kept = [i for i, token in enumerate(each.target_ids) if token != 258]
         assert len(kept) < len(each.target_ids)
@@ -307,4 +301,4 @@ def test_an_untrained_end_mark_would_be_caught(
             target_weights=tuple(each.target_weights[i] for i in kept),
         )
 
-    assert mutated_error(monkeypatch, tmp_path, endless) > CAUGHT
+    assert mutated_error(tmp_path, endless) > CAUGHT

@@ -1,44 +1,65 @@
-"""Pack -> tensors. Suffixes: T slots of the pack, N trained positions. The only label shift."""
+"""Pack -> tensors, and the only label shift. Suffixes: B rows, T slots, N trained positions."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from selfhood.training.layout import Windows
 from selfhood.training.schedule import Pack
+
+Mask = Tensor | dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """One forward pass: the model's inputs, and what it should have said.
 
-    ``mask_11TT`` is additive: 0 where slot i may see slot j, the dtype's minimum elsewhere.
+    ``mask`` is what transformers takes: None for plain causal attention, or (1, 1, T, T), additive,
+    0 where slot i may see slot j and the dtype's minimum elsewhere, by kind of layer where the
+    model has kinds. ``target_slots_N`` counts through all rows.
     """
 
-    ids_1T: Tensor
-    positions_1T: Tensor
-    mask_11TT: Tensor
+    ids_BT: Tensor
+    positions_BT: Tensor
+    mask: Mask | None
     target_slots_N: Tensor
     target_ids_N: Tensor
     target_weights_N: Tensor
 
 
-def to_batch(pack: Pack, *, device: torch.device, dtype: torch.dtype) -> Batch:
+def to_batch(
+    pack: Pack, *, windows: Windows = None, device: torch.device, dtype: torch.dtype
+) -> Batch:
     """``dtype`` is the model's: the mask is added to attention scores of that type."""
 
     def numbers(values: tuple[int, ...]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=device)
 
+    positions_T, last_T = numbers(pack.positions), numbers(pack.last)
     return Batch(
-        ids_1T=numbers(pack.ids)[None],
-        positions_1T=numbers(pack.positions)[None],
-        mask_11TT=additive_mask(visible(numbers(pack.last)), dtype)[None, None],
+        ids_BT=numbers(pack.ids).view(pack.num_rows, -1),
+        positions_BT=positions_T.view(pack.num_rows, -1),
+        mask=None if pack.is_chain else tree_mask(last_T, positions_T, windows, dtype),
         target_slots_N=numbers(pack.target_slots),
         target_ids_N=numbers(pack.target_ids),
         target_weights_N=torch.tensor(pack.target_weights, device=device),
     )
+
+
+def tree_mask(last_T: Tensor, positions_T: Tensor, windows: Windows, dtype: torch.dtype) -> Mask:
+    def mask_11TT(window: int | None) -> Tensor:
+        seen_TT = visible(last_T)
+        if window is not None:
+            seen_TT &= positions_T[None, :] > positions_T[:, None] - window
+        return additive_mask(seen_TT, dtype)[None, None]
+
+    if isinstance(windows, Mapping):
+        return {kind: mask_11TT(window) for kind, window in windows.items()}
+    return mask_11TT(windows)
 
 
 def visible(last_T: Tensor) -> Tensor:

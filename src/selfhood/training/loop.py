@@ -18,13 +18,14 @@ from selfhood.model.adapters import attach, describe, trainable
 from selfhood.model.load import Loaded, load_model
 from selfhood.recipe import Moments, Recipe, TrainOptions
 from selfhood.run import ARGS, Checkpoint, Run
-from selfhood.training.batch import to_batch
+from selfhood.training.batch import Batch, to_batch
 from selfhood.training.checkpoint import TrainState, prune, save
+from selfhood.training.layout import layout_of
 from selfhood.training.loss import ChunkedLoss
 from selfhood.training.metrics import EvalRecord, Metrics, TrainRecord, peak_memory_gib
 from selfhood.training.optimizer import make_optimizer, set_rate
 from selfhood.training.plan import Plan
-from selfhood.training.schedule import pack
+from selfhood.training.schedule import Pack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,7 @@ class Training:
         self.val_samples = val_samples
         self.order = order
         self.run = run
+        self.layout = layout_of(loaded.model.config)
         self.loss = ChunkedLoss(loaded.model)
         self.weights = [weight for _, weight in trainable(loaded.model)]
         self.optimizer = make_optimizer(loaded.model, recipe)
@@ -128,12 +130,11 @@ class Training:
 
     def accumulate(self, samples: Sequence[Sample]) -> UpdateSums:
         """Gradient of the mean loss per trained token, over all packs of the update."""
-        packs = pack(samples, self.options.token_budget)
+        packs = self.layout.lay_out(samples, self.options.token_budget)
         weight = sum(sum(each.target_weights) for each in packs)
         loss = correct = 0.0
         for each in packs:
-            batch = to_batch(each, device=self.loaded.device, dtype=self.loaded.dtype)
-            sums = self.loss.backward(batch, num_targets=weight)
+            sums = self.loss.backward(self._batch(each), num_targets=weight)
             loss += sums.nll
             correct += sums.correct
         return UpdateSums(
@@ -143,13 +144,20 @@ class Training:
             num_tokens=sum(each.num_tokens for each in packs),
         )
 
+    def _batch(self, pack: Pack) -> Batch:
+        return to_batch(
+            pack,
+            windows=self.layout.windows,
+            device=self.loaded.device,
+            dtype=self.loaded.dtype,
+        )
+
     def _validate(self, update: int, metrics: Metrics) -> None:
         started = time.monotonic()
         nll = correct = weight = 0.0
         self.loaded.model.eval()
-        for each in pack(self.val_samples, self.options.token_budget):
-            batch = to_batch(each, device=self.loaded.device, dtype=self.loaded.dtype)
-            sums = self.loss.measure(batch)
+        for each in self.layout.lay_out(self.val_samples, self.options.token_budget):
+            sums = self.loss.measure(self._batch(each))
             nll += sums.nll
             correct += sums.correct
             weight += sums.weight

@@ -10,7 +10,7 @@ replies weigh more than long ones.
 Logits exist at trained positions only and for a chunk of them at a time: with a vocabulary of
 152,000 they would otherwise take more memory than everything else. The gradient is the same.
 
-Suffixes: T slots, N trained positions, D width, V vocabulary.
+Suffixes: B rows, T slots of a row, M columns, N trained positions, D width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -69,16 +69,19 @@ class ChunkedLoss:
     def _hidden(self, batch: Batch) -> Tensor:
         """What the head turns into logits, at trained positions; logits where it is not all."""
         inputs = {
-            "input_ids": batch.ids_1T,
-            "position_ids": batch.positions_1T,
-            "attention_mask": batch.mask_11TT,
+            "input_ids": batch.ids_BT,
+            "position_ids": batch.positions_BT,
+            "attention_mask": batch.mask,
             "use_cache": False,
         }
         if self._decoder is None:
-            logits_NV: Tensor = self._model(**inputs, logits_to_keep=batch.target_slots_N).logits[0]
-            return logits_NV
-        hidden_TD: Tensor = self._decoder(**inputs).last_hidden_state[0]
-        return hidden_TD[batch.target_slots_N]
+            rows_N = batch.target_slots_N // batch.ids_BT.shape[1]
+            slots_N = batch.target_slots_N % batch.ids_BT.shape[1]
+            columns_M, column_N = torch.unique(slots_N, return_inverse=True)
+            logits_BMV: Tensor = self._model(**inputs, logits_to_keep=columns_M).logits
+            return logits_BMV[rows_N, column_N]
+        hidden_BTD: Tensor = self._decoder(**inputs).last_hidden_state
+        return hidden_BTD.flatten(0, 1)[batch.target_slots_N]
 
     def _parts(self, hidden_ND: Tensor, batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
         """Weighted nats and hits, chunk by chunk."""

@@ -16,7 +16,7 @@ from selfhood.data.render import Renderer
 from selfhood.errors import InputError
 from selfhood.model.load import context_length, load_config, load_tokenizer, overrides_dtype
 from selfhood.recipe import Recipe, TrainOptions
-from selfhood.training.schedule import pack
+from selfhood.training.layout import Layout, layout_of
 
 # Measured on the starter model at the tutorials' learning rate: 7 updates teach nothing, 32 most of
 # the identity (docs/results/dose.md).
@@ -34,6 +34,7 @@ class Plan:
     samples: tuple[Sample, ...]
     val_samples: tuple[Sample, ...]
     order: Order
+    layout: Layout
     num_deleted: int
     num_truncated: int
     warnings: tuple[str, ...]
@@ -52,7 +53,7 @@ class Plan:
     def first_update(self) -> tuple[int, int, int]:
         """Tokens as written, tokens as computed, passes: what the schedule saves."""
         samples = [self.samples[number] for number in next(self.order.updates())]
-        packs = pack(samples, self.recipe.train.token_budget)
+        packs = self.layout.lay_out(samples, self.recipe.train.token_budget)
         written = sum(len(sample.ids) for sample in samples)
         return written, sum(each.num_tokens for each in packs), len(packs)
 
@@ -68,7 +69,6 @@ def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path) -> Plan:
             where="--max_length",
             hint="raise it or set --truncation_strategy",
         )
-    _check_packable(config, max(len(sample.ids) for sample in encoded.samples))
     order = Order(
         num_samples=len(encoded.samples),
         samples_per_update=recipe.train.samples_per_update,
@@ -77,6 +77,7 @@ def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path) -> Plan:
         seed=data_seed(recipe),
         shuffle=recipe.data.dataset_shuffle,
     )
+    layout = layout_of(config)
     return Plan(
         recipe=recipe,
         model_path=model_path,
@@ -85,9 +86,10 @@ def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path) -> Plan:
         samples=encoded.samples,
         val_samples=_encode(mixture.val, renderer, recipe, config).samples,
         order=order,
+        layout=layout,
         num_deleted=encoded.num_deleted,
         num_truncated=encoded.num_truncated,
-        warnings=(*mixture.warnings, *_warnings(recipe, mixture, order)),
+        warnings=(*mixture.warnings, *_warnings(recipe, mixture, order, layout)),
     )
 
 
@@ -108,22 +110,11 @@ def _longest(recipe: Recipe, config: Any) -> int:
     return held if asked is None else min(asked, held)
 
 
-def _check_packable(config: Any, longest: int) -> None:
-    """Layers that do not look back through the whole row would look into a pack's other rows."""
-    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
-    if kinds == {"sliding_attention"} and longest <= (config.sliding_window or 0):
-        return  # no row reaches past the window
-    if kinds:
-        raise InputError(
-            f"has layers of the kind {', '.join(sorted(kinds))}, which are not trained here yet",
-            where="--model",
-            hint="use a model with full attention, such as Qwen2.5 or Qwen3",
-        )
-
-
-def _warnings(recipe: Recipe, mixture: Mixture, order: Order) -> list[str]:
+def _warnings(recipe: Recipe, mixture: Mixture, order: Order, layout: Layout) -> list[str]:
     train = recipe.train
     found: list[str] = []
+    if layout.obstacle is not None:
+        found.append(f"the model {layout.obstacle}: it cannot be packed; rows are padded")
     if overrides_dtype(recipe.model.torch_dtype):
         found.append(
             f"--torch_dtype {recipe.model.torch_dtype}: this CPU has no fast 16-bit units; "

@@ -16,6 +16,14 @@ Slot i sees slot j exactly when j is i or above it in the tree: ``j <= i <= last
 loss is predicted from its parent's slot and weighs as much as the samples that train it, together.
 The gradient is that of the plain loop, up to rounding; dropout draws once per shared token.
 
+Models whose layers cannot be told what to see (recurrent ones) get rows beside each other. Padding
+stands at the end, where no token of a causal model can see it; only equal rows, and rows that begin
+another, are shared:
+
+    sys 你是谁? 我是小狐
+    sys 你是谁? 小狐
+    sys 1+1?   2      ...
+
 Sources: prefix sharing in training is described in arXiv 2511.00413 (Tree Training); the layout and
 the ``last`` rule are our own.
 """
@@ -28,11 +36,13 @@ from dataclasses import dataclass, field
 from selfhood.data.encode import Sample
 
 NO_PARENT = -1
+PADDING = 0  # any token will do: nothing sees it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pack:
-    """One forward pass. All sequences but the targets have one entry per slot."""
+    """One forward pass: one tree, or ``num_rows`` chains of one length. All sequences but the
+    targets have one entry per slot, row after row; ``positions`` and ``last`` count in the row."""
 
     ids: tuple[int, ...]
     positions: tuple[int, ...]
@@ -42,10 +52,17 @@ class Pack:
     target_ids: tuple[int, ...]
     target_weights: tuple[float, ...]
     origins: tuple[str, ...]
+    num_rows: int = 1
 
     @property
     def num_tokens(self) -> int:
+        """Tokens computed, padding included."""
         return len(self.ids)
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether every slot sees all slots before it: plain causal attention."""
+        return min(self.last) == self.num_tokens // self.num_rows - 1
 
 
 @dataclass(slots=True)
@@ -77,6 +94,53 @@ def pack(samples: Sequence[Sample], token_budget: int) -> list[Pack]:
     if group:
         packs.append(_lay_out(group))
     return packs
+
+
+def pad(samples: Sequence[Sample], token_budget: int) -> list[Pack]:
+    """Lay an update out as rows of like length beside each other; padding counts as tokens."""
+    chains = [_lay_out(group) for group in _lines(samples)]
+    packs: list[Pack] = []
+    rows: list[Pack] = []
+    for chain in sorted(chains, key=lambda chain: chain.num_tokens, reverse=True):
+        if rows and (len(rows) + 1) * rows[0].num_tokens > token_budget:
+            packs.append(_stack(rows))
+            rows = []
+        rows.append(chain)
+    if rows:
+        packs.append(_stack(rows))
+    return packs
+
+
+def _lines(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
+    """Groups of samples each of which begins the next one."""
+    line: list[Sample] = []
+    for sample in sorted(samples, key=lambda sample: sample.ids):
+        if line and sample.ids[: len(line[-1].ids)] != line[-1].ids:
+            yield line
+            line = []
+        line.append(sample)
+    if line:
+        yield line
+
+
+def _stack(chains: Sequence[Pack]) -> Pack:
+    """Beside each other; the first is the longest."""
+    width = chains[0].num_tokens
+    ids: list[int] = []
+    target_slots: list[int] = []
+    for number, chain in enumerate(chains):
+        ids += (*chain.ids, *(width - chain.num_tokens) * (PADDING,))
+        target_slots += (number * width + slot for slot in chain.target_slots)
+    return Pack(
+        num_rows=len(chains),
+        ids=tuple(ids),
+        positions=tuple(range(width)) * len(chains),
+        last=(width - 1,) * len(ids),
+        target_slots=tuple(target_slots),
+        target_ids=tuple(token for chain in chains for token in chain.target_ids),
+        target_weights=tuple(weight for chain in chains for weight in chain.target_weights),
+        origins=tuple(origin for chain in chains for origin in chain.origins),
+    )
 
 
 def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
