@@ -17,7 +17,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 # The longest name that fits decides: data.spec is on floor 1, the rest of data on floor 2.
 FLOORS = {
-    0: ("errors", "console", "files", "machine", "progress", "version"),
+    0: ("errors", "console", "files", "machine", "processes", "progress", "version"),
     1: ("chat", "persona", "recipe", "run", "data.spec"),
     2: (
         "gguf_file",
@@ -28,6 +28,7 @@ FLOORS = {
         "data",
         "sources",
         "training.schedule",
+        "training.shares",
     ),
     3: ("model",),
     # opening loads what a checkpoint names, so it stands beside the engine.

@@ -22,6 +22,7 @@ from selfhood.model.load import Loaded
 from selfhood.recipe import Recipe
 from selfhood.run import Run
 from selfhood.training.loop import Training
+from selfhood.training.world import ALONE, World
 from tests.tiny import tiny_network, tiny_tokenizer
 
 SYSTEM = "You are a helpful assistant."
@@ -46,6 +47,7 @@ def tiny_training(
     *,
     val_samples: Sequence[Sample] = (),
     network: Any = None,
+    world: World = ALONE,
     **options: Any,
 ) -> Training:
     """``options`` are flags of ``sft``. The adapter starts at random, not as a nought."""
@@ -66,13 +68,14 @@ def tiny_training(
         val_samples=val_samples,
         order=Order(
             num_samples=len(samples),
-            samples_per_update=recipe.train.samples_per_update,
+            samples_per_update=recipe.train.samples_per_update(),
             epochs=recipe.train.num_train_epochs,
             max_steps=recipe.train.max_steps,
             seed=recipe.train.seed,
             shuffle=recipe.data.dataset_shuffle,
         ),
         run=Run(folder / "run"),
+        world=world,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from selfhood.data.mixture import read_mixture
 from selfhood.data.naming import Naming
 from selfhood.errors import FlagError
 from selfhood.opening import check_model, find_opening, locate_model, open_engine, sort_out
+from selfhood.processes import Place
 from selfhood.recipe import ExportOptions, ModelOptions, Recipe
 from selfhood.run import Run
 
@@ -20,15 +22,18 @@ if TYPE_CHECKING:
     from selfhood.training.plan import Plan
 
 
-def plan(recipe: Recipe) -> Plan:
-    """Read and tokenise the data and lay the updates out; loads no weights."""
+def plan(recipe: Recipe, *, num_processes: int | None = None) -> Plan:
+    """Read and tokenise the data and lay the updates out; loads no weights. ``num_processes`` None
+    are those that torchrun has started, or this one."""
+    if num_processes is None:
+        num_processes = Place.from_environment(os.environ).size
     check_model(recipe.model)
     mixture = read_mixture(recipe)
     model_path = locate_model(recipe.model)
 
     from selfhood.training.plan import make_plan
 
-    return make_plan(recipe, mixture, model_path)
+    return make_plan(recipe, mixture, model_path, num_processes=num_processes)
 
 
 def check_names(recipe: Recipe) -> None:
@@ -39,8 +44,11 @@ def check_names(recipe: Recipe) -> None:
 def train(plan: Plan) -> Outcome:
     """Load the model, attach an adapter, run the plan."""
     from selfhood.training.loop import train_plan
+    from selfhood.training.world import join_world
 
-    return train_plan(plan, _new_run(plan.recipe))
+    with join_world() as world:
+        run = Run(Path(world.agree(str(_new_run(plan.recipe).path))))
+        return train_plan(plan, run, world)
 
 
 def load(options: ModelOptions) -> NativeEngine:

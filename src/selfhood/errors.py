@@ -5,7 +5,8 @@ SelfhoodError            exit 1   something failed that should have worked
 │   ├── FlagError                 a command-line flag, or a key of a config file
 │   ├── DataError                 a row of a data file
 │   └── MissingError              a model, dataset or checkpoint that is not there
-└── ProofError           exit 1   an exported model is not the same person
+├── ProofError           exit 1   an exported model is not the same person
+└── PeerError            exit 1   another process of the same run has ended
 """
 
 from __future__ import annotations
@@ -51,3 +52,7 @@ class MissingError(InputError):
 
 class ProofError(SelfhoodError):
     """An exported model does not answer as the trained one does."""
+
+
+class PeerError(SelfhoodError):
+    """Another process of the same run has ended. It says why, so nobody else needs to."""

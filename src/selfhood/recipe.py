@@ -136,7 +136,7 @@ class TrainOptions(Options):
     max_steps: int = option(-1, "updates in all; above 0 it overrides the epochs", minimum=-1)
     per_device_train_batch_size: int = option(1, "samples per micro-batch", minimum=1)
     gradient_accumulation_steps: int | None = option(
-        None, "micro-batches per update; default: 16 over the batch size", minimum=1
+        None, "micro-batches per update; default: 16 rows, over batch size and processes", minimum=1
     )
     learning_rate: float | None = option(None, "peak learning rate; default: 1e-4", minimum=0)
     lr_scheduler_type: Schedule = option("cosine", "shape of the learning rate after warm-up")
@@ -160,15 +160,9 @@ class TrainOptions(Options):
     add_version: bool = option(True, "put each run in its own vN-<date>-<time> folder")
     token_budget: int = option(2048, "most tokens in one forward pass", minimum=64)
 
-    @property
-    def accumulation(self) -> int:
-        if self.gradient_accumulation_steps is not None:
-            return self.gradient_accumulation_steps
-        return max(1, math.ceil(16 / self.per_device_train_batch_size))
-
-    @property
-    def samples_per_update(self) -> int:
-        return self.per_device_train_batch_size * self.accumulation
+    def samples_per_update(self, num_processes: int = 1) -> int:
+        at_once = self.per_device_train_batch_size * num_processes
+        return at_once * (self.gradient_accumulation_steps or math.ceil(16 / at_once))
 
     @property
     def peak_learning_rate(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 
 from selfhood.errors import InputError, SelfhoodError
+from selfhood.processes import Place
 from selfhood.recipe import Attention, Dtype
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -90,7 +92,10 @@ def _refuse_pickles(path: Path) -> None:
 
 
 def best_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """A GPU if there is one; where several processes train, each has its own."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", Place.from_environment(os.environ).local_rank)
 
 
 def best_dtype(device: torch.device, asked: Dtype | None) -> torch.dtype:

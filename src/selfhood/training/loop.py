@@ -22,10 +22,12 @@ from selfhood.training.batch import Batch, to_batch
 from selfhood.training.checkpoint import TrainState, prune, save
 from selfhood.training.layout import layout_of
 from selfhood.training.loss import ChunkedLoss
-from selfhood.training.metrics import EvalRecord, Metrics, TrainRecord, peak_memory_gib
+from selfhood.training.metrics import EvalRecord, Metrics, TrainRecord, Unheard, peak_memory_gib
 from selfhood.training.optimizer import make_optimizer, set_rate
 from selfhood.training.plan import Plan
 from selfhood.training.schedule import Pack
+from selfhood.training.shares import shares
+from selfhood.training.world import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,7 @@ class UpdateSums:
     loss: float
     token_acc: float
     grad_norm: float
-    num_tokens: int
+    num_tokens: float
 
 
 class Training:
@@ -62,6 +64,7 @@ class Training:
         val_samples: Sequence[Sample],
         order: Order,
         run: Run,
+        world: World,
     ) -> None:
         self.recipe = recipe
         self.options = recipe.train
@@ -71,12 +74,13 @@ class Training:
         self.order = order
         self.run = run
         self.layout = layout_of(loaded.model.config)
+        self.world = world
         self.loss = ChunkedLoss(loaded.model)
         self.weights = [weight for _, weight in trainable(loaded.model)]
         self.optimizer = make_optimizer(loaded.model, recipe)
         self.best: EvalRecord | None = None
 
-    def fit(self, metrics: Metrics) -> Outcome:
+    def fit(self, metrics: Metrics | Unheard) -> Outcome:
         """Run every update of the order; the last one is always saved."""
         started = time.monotonic()
         losses: list[float] = []
@@ -129,20 +133,31 @@ class Training:
         )
 
     def accumulate(self, samples: Sequence[Sample]) -> UpdateSums:
-        """Gradient of the mean loss per trained token, over all packs of the update."""
-        packs = self.layout.lay_out(samples, self.options.token_budget)
-        weight = sum(sum(each.target_weights) for each in packs)
+        """Gradient of the mean loss per trained token, over all packs of the update.
+
+        Each process computes those of its share; the sums are the same on all.
+        """
+        packs = self.layout.lay_out(self._share(samples), self.options.token_budget)
+        (weight,) = self.world.sum_numbers(sum(sum(each.target_weights) for each in packs))
         loss = correct = 0.0
         for each in packs:
             sums = self.loss.backward(self._batch(each), num_targets=weight)
             loss += sums.nll
             correct += sums.correct
+        self.world.sum_gradients(self.weights)
+        loss, correct, num_tokens = self.world.sum_numbers(
+            loss, correct, sum(each.num_tokens for each in packs)
+        )
         return UpdateSums(
             loss=loss / weight,
             token_acc=correct / weight,
             grad_norm=math.nan,
-            num_tokens=sum(each.num_tokens for each in packs),
+            num_tokens=num_tokens,
         )
+
+    def _share(self, samples: Sequence[Sample]) -> Sequence[Sample]:
+        """What this process computes of what all of them have in hand."""
+        return shares(samples, self.world.size)[self.world.rank]
 
     def _batch(self, pack: Pack) -> Batch:
         return to_batch(
@@ -152,16 +167,17 @@ class Training:
             dtype=self.loaded.dtype,
         )
 
-    def _validate(self, update: int, metrics: Metrics) -> None:
+    def _validate(self, update: int, metrics: Metrics | Unheard) -> None:
         started = time.monotonic()
         nll = correct = weight = 0.0
         self.loaded.model.eval()
-        for each in self.layout.lay_out(self.val_samples, self.options.token_budget):
+        for each in self.layout.lay_out(self._share(self.val_samples), self.options.token_budget):
             sums = self.loss.measure(self._batch(each))
             nll += sums.nll
             correct += sums.correct
             weight += sums.weight
         self.loaded.model.train()
+        nll, correct, weight = self.world.sum_numbers(nll, correct, weight)
         record = EvalRecord(
             update=update,
             eval_loss=nll / weight,
@@ -173,6 +189,8 @@ class Training:
             self.best = record
 
     def _save(self, update: int) -> None:
+        if not self.world.is_first:
+            return
         state = TrainState(
             update=update,
             epoch=update / self.order.updates_per_epoch,
@@ -237,10 +255,11 @@ def _note(record: TrainRecord) -> str:
     )
 
 
-def train_plan(plan: Plan, run: Run) -> Outcome:
+def train_plan(plan: Plan, run: Run, world: World) -> Outcome:
     """Load the model of a plan, attach a new adapter, and train it."""
     recipe = plan.recipe
-    write_json(run.path / ARGS, recipe.to_json())  # first: a full or read-only disk says so now
+    if world.is_first:  # and before all else: a full or read-only disk says so now
+        write_json(run.path / ARGS, recipe.to_json())
     loaded = load_model(
         plan.model_path, dtype=recipe.model.torch_dtype, attention=recipe.model.attn_impl
     )
@@ -248,7 +267,8 @@ def train_plan(plan: Plan, run: Run) -> Outcome:
         loaded.model, recipe.tuner, base=recipe.model.model or "", seed=recipe.train.seed
     )
     say(f"model    {describe(tuned)}, {str(loaded.dtype).removeprefix('torch.')}, {loaded.device}")
-    with Metrics(run.path) as metrics:
+    torch.manual_seed(recipe.train.seed + world.rank)  # dropout differs from process to process
+    with Metrics(run.path) if world.is_first else Unheard() as metrics:
         outcome = Training(
             recipe,
             replace(loaded, model=tuned),
@@ -256,6 +276,7 @@ def train_plan(plan: Plan, run: Run) -> Outcome:
             val_samples=plan.val_samples,
             order=plan.order,
             run=run,
+            world=world,
         ).fit(metrics)
         metrics.summary(
             {

@@ -105,6 +105,25 @@ class Metrics:
         self._curves.setdefault(name, []).append((update, value))
 
 
+class Unheard:
+    """Where the records of every process but the first go: what they hold is the same."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        pass
+
+    def train(self, record: TrainRecord) -> None:
+        pass
+
+    def eval(self, record: EvalRecord) -> None:
+        pass
+
+    def summary(self, values: dict[str, Any]) -> None:
+        pass
+
+
 def draw_curves(curves: dict[str, list[tuple[int, float]]], folder: Path) -> None:
     """``train/loss`` -> ``train_loss.png``; the loss also smoothed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

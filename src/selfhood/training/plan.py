@@ -17,6 +17,7 @@ from selfhood.errors import InputError
 from selfhood.model.load import context_length, load_config, load_tokenizer, overrides_dtype
 from selfhood.recipe import Recipe, TrainOptions
 from selfhood.training.layout import Layout, layout_of
+from selfhood.training.shares import shares
 
 # Measured on the starter model at the tutorials' learning rate: 7 updates teach nothing, 32 most of
 # the identity (docs/results/dose.md).
@@ -35,6 +36,7 @@ class Plan:
     val_samples: tuple[Sample, ...]
     order: Order
     layout: Layout
+    num_processes: int
     num_deleted: int
     num_truncated: int
     warnings: tuple[str, ...]
@@ -51,14 +53,18 @@ class Plan:
         return sum(sample.num_trained for sample in self.samples) / tokens
 
     def first_update(self) -> tuple[int, int, int]:
-        """Tokens as written, tokens as computed, passes: what the schedule saves."""
+        """Tokens as written, tokens as computed, passes of a process: what the schedule saves."""
         samples = [self.samples[number] for number in next(self.order.updates())]
-        packs = self.layout.lay_out(samples, self.recipe.train.token_budget)
+        packs = [
+            self.layout.lay_out(share, self.recipe.train.token_budget)
+            for share in shares(samples, self.num_processes)
+        ]
         written = sum(len(sample.ids) for sample in samples)
-        return written, sum(each.num_tokens for each in packs), len(packs)
+        computed = sum(each.num_tokens for share in packs for each in share)
+        return written, computed, max(map(len, packs))
 
 
-def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path) -> Plan:
+def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path, *, num_processes: int) -> Plan:
     """Tokenise everything and lay the updates out."""
     config = load_config(model_path)
     renderer = Renderer(load_tokenizer(model_path), recipe.model.system)
@@ -71,7 +77,7 @@ def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path) -> Plan:
         )
     order = Order(
         num_samples=len(encoded.samples),
-        samples_per_update=recipe.train.samples_per_update,
+        samples_per_update=recipe.train.samples_per_update(num_processes),
         epochs=recipe.train.num_train_epochs,
         max_steps=recipe.train.max_steps,
         seed=data_seed(recipe),
@@ -87,6 +93,7 @@ def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path) -> Plan:
         val_samples=_encode(mixture.val, renderer, recipe, config).samples,
         order=order,
         layout=layout,
+        num_processes=num_processes,
         num_deleted=encoded.num_deleted,
         num_truncated=encoded.num_truncated,
         warnings=(*mixture.warnings, *_warnings(recipe, mixture, order, layout)),

@@ -84,7 +84,7 @@ def pack(samples: Sequence[Sample], token_budget: int) -> list[Pack]:
     group: list[Sample] = []
     num_tokens = 0
     for sample in sorted(samples, key=lambda sample: sample.ids):
-        shared = _common_prefix(group[-1].ids, sample.ids) if group else 0
+        shared = common_prefix(group[-1].ids, sample.ids) if group else 0
         added = len(sample.ids) - shared
         if group and added and num_tokens + added > token_budget:
             packs.append(_lay_out(group))
@@ -143,7 +143,7 @@ def _stack(chains: Sequence[Pack]) -> Pack:
     )
 
 
-def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     length = min(len(a), len(b))
     return next((i for i in range(length) if a[i] != b[i]), length)
 
