@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import MutableMapping
+
+from selfhood.processes import Place
 
 # Spinning threads burn their cores while they wait for one that the system has taken off its core
 # for another program: on a busy machine an update then takes several times as long as with threads
@@ -14,3 +17,14 @@ def settle(environment: MutableMapping[str, str]) -> None:
     """Put the settings where torch looks; what the user has set stays."""
     for name, value in SETTINGS.items():
         environment.setdefault(name, value)
+    num_processes = Place.from_environment(environment).local_size
+    # torchrun gives each process a single thread, however many cores there are.
+    if num_processes > 1 and environment.get("OMP_NUM_THREADS", "1") == "1":
+        environment["OMP_NUM_THREADS"] = str(max(num_cores() // num_processes, 1))
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -116,7 +116,7 @@ PREPARED = "rows are prepared before training starts"
 OWN_TEMPLATE = "the model's own chat template is used"
 PACKED = "every update is packed here, with the gradient of the plain loop"
 LOWEST_LOSS = "the lowest validation loss is the best"
-ONE_PROCESS = "one process trains"
+ONE_EACH = "each process holds the whole model; see NPROC_PER_NODE"
 TEXT_ONLY = "only text models are trained here"
 NOT_QUANTISED = "the weights are not quantised"
 NOT_PUSHED = "nothing is sent to a hub"
@@ -179,10 +179,10 @@ NO_EFFECT: Mapping[str, str] = {
     "average_tokens_across_devices": "the tokens of an update are always counted together",
     "acc_strategy": "accuracy is counted by token",
     "full_determinism": "all randomness is seeded; nothing more is done",
-    "ddp_find_unused_parameters": ONE_PROCESS,
-    "ddp_timeout": ONE_PROCESS,
-    "ddp_backend": ONE_PROCESS,
-    "local_rank": ONE_PROCESS,
+    "ddp_find_unused_parameters": "every trained weight's gradient is summed, used or not",
+    "ddp_timeout": "torch's own limits hold",
+    "ddp_backend": "nccl between GPUs, gloo between CPUs",
+    "local_rank": "the launcher's variables say it",
     # quantisation: without quant_method and quant_bits these say nothing
     "bnb_4bit_comp_dtype": NOT_QUANTISED,
     "bnb_4bit_compute_dtype": NOT_QUANTISED,
@@ -198,7 +198,7 @@ NO_EFFECT: Mapping[str, str] = {
     "safe_serialization": "nothing else is written",
     "save_only_model": "checkpoints hold the adapter and a few kilobytes of state",
     "only_save_model": "checkpoints hold the adapter and a few kilobytes of state",
-    "save_on_each_node": ONE_PROCESS,
+    "save_on_each_node": "the first process saves",
     "create_checkpoint_symlink": "no links are made; the end of a run prints both paths",
     "overwrite_output_dir": "each run gets a folder of its own; see --add_version",
     "load_best_model_at_end": "the best checkpoint is named at the end",
@@ -331,10 +331,10 @@ UNSUPPORTED: Mapping[str, Unsupported] = {
     "enable_dft_loss": Unsupported(),
     "enable_channel_loss": Unsupported(),
     "dataloader_drop_last": Unsupported("every row is trained"),
-    "deepspeed": Unsupported(ONE_PROCESS),
-    "fsdp": Unsupported(ONE_PROCESS),
-    "fsdp_config": Unsupported(ONE_PROCESS),
-    "sequence_parallel_size": Unsupported(ONE_PROCESS, (*OFF, "1")),
+    "deepspeed": Unsupported(ONE_EACH),
+    "fsdp": Unsupported(ONE_EACH),
+    "fsdp_config": Unsupported(ONE_EACH),
+    "sequence_parallel_size": Unsupported("a row is never cut among processes", (*OFF, "1")),
     "resume_from_checkpoint": Unsupported("start the run again"),
     "resume_only_model": Unsupported("start the run again"),
     "predict_with_generate": Unsupported("ask the checkpoint with selfhood infer"),

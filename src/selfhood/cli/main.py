@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -12,12 +13,14 @@ from typing import Any
 
 from selfhood import console
 from selfhood.cli.flags import help_text, parse_flags
-from selfhood.errors import FlagError, SelfhoodError
+from selfhood.cli.launch import INTERRUPTED, find_launch, launch
+from selfhood.errors import FlagError, PeerError, SelfhoodError
 from selfhood.machine import settle
+from selfhood.processes import Place, is_first_to_fail
 from selfhood.recipe import ExportOptions, InferOptions, Recipe, TryOptions, VerbOptions
 from selfhood.version import VERSION
 
-INTERRUPTED = 130
+TRAINS = "sft"  # the verb that several processes can do together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,34 +61,42 @@ def entry() -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Exit code: 0 done, 1 failed, 2 the user's input, 130 interrupted."""
+    place = Place.from_environment(os.environ)
     try:
-        return _run(list(argv))
-    except SelfhoodError as error:
-        console.fail(str(error))
+        with console.silence() if place.rank else nullcontext():
+            return _run(list(argv), place)
+    except PeerError as error:  # whoever ended says why
         return error.exit_code
+    except SelfhoodError as error:
+        return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         console.say()
-        console.fail("interrupted")
-        return INTERRUPTED
+        return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # a file that may not be read, a disk that is full
         if os.environ.get("SELFHOOD_DEBUG"):
             raise
-        console.fail(f"{error.filename or 'system'}: {error.strerror or error}")
-        return 1
+        return _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
     except Exception as error:
         if os.environ.get("SELFHOOD_DEBUG"):
             raise
-        console.fail(
+        return _fail(
             f"unexpected {type(error).__name__}: {error}; "
-            "this is our mistake: set SELFHOOD_DEBUG=1 for the traceback, and please report it"
+            "this is our mistake: set SELFHOOD_DEBUG=1 for the traceback, and please report it",
+            1,
         )
-        return 1
 
 
-def _run(argv: list[str]) -> int:
+def _fail(line: str, exit_code: int) -> int:
+    """Say why, unless another process of this run has."""
+    if is_first_to_fail(line, exit_code, os.environ):
+        console.fail(line)
+    return exit_code
+
+
+def _run(argv: list[str], place: Place) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         console.result(_overview())
         return 0
@@ -97,6 +108,12 @@ def _run(argv: list[str]) -> int:
         console.result(help_text(verb.name, verb.summary, verb.options))
         return 0
     parsed = parse_flags(verb.options, argv[1:])
+    if verb.name == TRAINS:
+        asked = find_launch(os.environ)
+        if asked.num_processes > 1:
+            return launch(asked, argv)
+    elif place.size > 1:
+        raise FlagError("runs in one process", where=verb.name, hint=f"torchrun is for {TRAINS}")
     for notice in parsed.notices:
         console.say(f"note: {notice}")
     return verb.runner()(parsed.options)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from selfhood import api, console
+from selfhood.cli.launch import find_launch
 from selfhood.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ NUM_SHOWN = 3
 
 
 def run(recipe: Recipe) -> int:
-    plan = api.plan(recipe)
+    plan = api.plan(recipe, num_processes=find_launch(os.environ).num_processes)
     show_plan(plan)
     show_rows(plan)
     return 0
@@ -38,8 +40,10 @@ def show_plan(plan: Plan) -> None:
     if plan.val_samples:
         console.say(f"validate {len(plan.val_samples)} rows")
     written, computed, passes = plan.first_update()
+    processes = f" on {plan.num_processes} processes" if plan.num_processes > 1 else ""
     console.say(
-        f"updates  {plan.order.num_updates} of {plan.order.samples_per_update} rows; the first: "
+        f"updates  {plan.order.num_updates} of {plan.order.samples_per_update} rows{processes}; "
+        "the first: "
         f"{written} tokens, {computed} after sharing, in {passes} pass{'es' * (passes > 1)}"
     )
     for warning in plan.warnings:
