@@ -18,8 +18,10 @@ from selfhood.data.mix import Order
 from selfhood.errors import InputError, SelfhoodError
 from selfhood.files import read_json
 from selfhood.recipe import Recipe, TrainOptions
-from selfhood.training.loop import Outcome, Training, is_due, learning_rate
+from selfhood.training.due import validating_is_due
+from selfhood.training.loop import Outcome, Training
 from selfhood.training.metrics import Metrics
+from selfhood.training.rate import learning_rate
 from tests.tiny import tiny_model
 from tests.tiny_training import row, tiny_training
 
@@ -31,7 +33,7 @@ ROWS = [
 
 
 def fit(training: Training) -> Outcome:
-    with Metrics(training.run.path) as metrics:
+    with Metrics(training.run, training.recipe) as metrics:
         return training.fit(metrics)
 
 
@@ -148,10 +150,7 @@ def test_a_best_update_that_was_not_saved_falls_back_to_the_last(tmp_path: Path)
 
 def test_validation_weighs_tokens_not_rows(tmp_path: Path) -> None:
     training = tiny_training(tmp_path, ROWS, val_samples=ROWS)
-    with Metrics(training.run.path) as metrics:
-        training._validate(1, metrics)
-    assert training.best is not None
-    assert training.best.eval_loss == pytest.approx(training.accumulate(ROWS).loss, rel=1e-5)
+    assert training.validate().eval_loss == pytest.approx(training.accumulate(ROWS).loss, rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +167,7 @@ def test_validation_comes_with_saving_unless_told_otherwise(
     options: dict[str, Any], expected: list[int]
 ) -> None:
     order = Order(num_samples=3, samples_per_update=1, epochs=1, max_steps=7, seed=0, shuffle=False)
-    due = [n for n in range(1, 8) if is_due(TrainOptions(**options), "eval", n, order)]
+    due = [n for n in range(1, 8) if validating_is_due(TrainOptions(**options), n, order)]
     assert due == expected
 
 
@@ -297,6 +296,8 @@ def test_an_output_folder_that_cannot_be_written_is_one_line_before_the_model_lo
     (tmp_path / "file").write_text("in the way")
     train = replace(recipe.train, output_dir=str(tmp_path / "file" / "output"))
     plan = api.plan(replace(recipe, train=train))
-    monkeypatch.setattr("selfhood.training.loop.load_model", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setattr(
+        "selfhood.training.start.load_model", lambda *_, **__: pytest.fail("loaded")
+    )
     with pytest.raises(SelfhoodError, match="cannot be written"):
         api.train(plan)

@@ -49,7 +49,7 @@ def fit(world: World, folder: Path) -> Array:
         num_train_epochs=2,
         save_steps=3,
     )
-    with Metrics(training.run.path) if world.is_first else Unheard() as metrics:
+    with Metrics(training.run, training.recipe) if world.is_first else Unheard() as metrics:
         training.fit(metrics)
     return torch.cat([weight.detach().flatten() for weight in training.weights]).numpy()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,21 +14,25 @@ from selfhood.errors import FlagError
 from selfhood.opening import check_model, find_opening, locate_model, open_engine, sort_out
 from selfhood.processes import Place
 from selfhood.recipe import ExportOptions, ModelOptions, Recipe
-from selfhood.run import Run
+from selfhood.run import Checkpoint, Run, find_resumable
 
 if TYPE_CHECKING:
     from selfhood.engine.native import NativeEngine
     from selfhood.exporters.merged import Merged
     from selfhood.training.loop import Outcome
     from selfhood.training.plan import Plan
+    from selfhood.training.world import World
 
 
 def plan(recipe: Recipe, *, num_processes: int | None = None) -> Plan:
     """Read and tokenise the data and lay the updates out; loads no weights. ``num_processes`` None
     are those that torchrun has started, or this one."""
+    from selfhood.training.trackers import check_trackers
+
     if num_processes is None:
         num_processes = Place.from_environment(os.environ).size
     check_model(recipe.model)
+    check_trackers(recipe)
     mixture = read_mixture(recipe)
     model_path = locate_model(recipe.model)
 
@@ -43,12 +48,18 @@ def check_names(recipe: Recipe) -> None:
 
 def train(plan: Plan) -> Outcome:
     """Load the model, attach an adapter, run the plan."""
-    from selfhood.training.loop import train_plan
+    from selfhood.training.start import train_plan
     from selfhood.training.world import join_world
 
+    options = plan.recipe.train
     with join_world() as world:
-        run = Run(Path(world.agree(str(_new_run(plan.recipe).path))))
-        return train_plan(plan, run, world)
+        if options.resume_from_checkpoint is None:
+            return train_plan(plan, _agreed(_new_run(plan.recipe), world), world)
+        checkpoint = find_resumable(options.resume_from_checkpoint, options.runs_folder)
+        # What is saved from here on is the run itself, not that it was cut here once.
+        recipe = replace(plan.recipe, train=replace(options, resume_from_checkpoint=None))
+        run = _agreed(_run_of(checkpoint, recipe), world)
+        return train_plan(replace(plan, recipe=recipe), run, world, checkpoint)
 
 
 def load(options: ModelOptions) -> NativeEngine:
@@ -70,8 +81,20 @@ def merge(options: ExportOptions) -> Merged:
     return export_merged(opening, options.merge)
 
 
+def _agreed(run: Run, world: World) -> Run:
+    """Every process of a run writes, or waits for, the same folder."""
+    return Run(Path(world.agree(str(run.path))))
+
+
+def _run_of(checkpoint: Checkpoint, recipe: Recipe) -> Run:
+    """The run of its newest checkpoint goes on in its folder; from an older one a new run starts,
+    so that what came after it is not lost."""
+    run = Run(checkpoint.path.parent)
+    return run if run.checkpoints()[-1] == checkpoint else _new_run(recipe)
+
+
 def _new_run(recipe: Recipe) -> Run:
-    output = Path(recipe.train.output_dir or "output").expanduser()
+    output = recipe.train.runs_folder
     if not recipe.train.add_version:
         return Run(output)
     return Run.named(output, stamp=time.strftime("%Y%m%d-%H%M%S"))

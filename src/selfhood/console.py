@@ -108,11 +108,12 @@ class Progress:
         bar.advance(1, note="loss 1.23")
     """
 
-    def __init__(self, title: str, *, total: int, unit: str = "") -> None:
+    def __init__(self, title: str, *, total: int, unit: str = "", done: int = 0) -> None:
         self.title = title
         self.total = max(total, 1)
         self.unit = unit
-        self.done = 0
+        self.done = done
+        self._done_before = done
         self.note = ""
         self._started = time.monotonic()
         self._shown = -SECONDS_BETWEEN_LINES
@@ -157,8 +158,10 @@ class Progress:
     def _line(self, now: float) -> str:
         share = self.done / self.total
         passed = now - self._started
-        if self.done and self.done < self.total:
-            timing = f"{clock(passed)}, {clock(passed / share - passed)} left"
+        done_here = self.done - self._done_before
+        if done_here and self.done < self.total:
+            left = passed / done_here * (self.total - self.done)
+            timing = f"{clock(passed)}, {clock(left)} left"
         else:
             timing = clock(passed)
         filled = round(share * 20)

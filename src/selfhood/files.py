@@ -6,12 +6,15 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from selfhood.errors import InputError, MissingError, SelfhoodError
+
+_REPLACED = re.compile(r"\.(.+)\.\d+\.old\.tmp")
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -70,6 +73,20 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise cannot_write(path, error) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Clear away what a process that was killed left half-written in ``folder``, and give back a
+    folder that it was about to replace. For folders that one process at a time writes into."""
+    leftovers = sorted(folder.glob(".*.tmp")) if folder.is_dir() else []
+    for leftover in leftovers:
+        match = _REPLACED.fullmatch(leftover.name)
+        if match and not (folder / match[1]).exists():
+            leftover.rename(folder / match[1])
+        elif leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
 
 
 def sync_folder(folder: Path) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal, Self, get_type_hints
 
 from selfhood.errors import FlagError
@@ -25,6 +26,7 @@ Moments = Literal["steps", "epoch", "no"]
 Tuner = Literal["lora"]
 LoraStart = Literal["true", "gaussian"]
 Backend = Literal["native"]
+Tracker = Literal["tensorboard", "wandb", "swanlab", "mlflow"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +158,19 @@ class TrainOptions(Options):
     save_strategy: Moments = option("steps", "when to save; the last update always is")
     save_steps: int = option(500, "save every N updates", minimum=1)
     save_total_limit: int | None = option(None, "keep only the newest N checkpoints", minimum=1)
+    save_only_model: bool = option(False, "leave out what only --resume_from_checkpoint needs")
+    load_best_model_at_end: bool = option(
+        False, "use the run as its checkpoint of lowest validation loss, not as its last"
+    )
+    early_stop_interval: int | None = option(
+        None, "stop after N validations without a lower loss", minimum=1
+    )
+    resume_from_checkpoint: str | None = option(
+        None, "go on with a run: its checkpoint, or true for the newest below --output_dir"
+    )
+    report_to: tuple[Tracker, ...] = option(
+        ("tensorboard",), "trackers of metrics; TensorBoard files are always written"
+    )
     output_dir: str | None = option(None, "where runs go; default: output")
     add_version: bool = option(True, "put each run in its own vN-<date>-<time> folder")
     token_budget: int = option(2048, "most tokens in one forward pass", minimum=64)
@@ -163,6 +178,10 @@ class TrainOptions(Options):
     def samples_per_update(self, num_processes: int = 1) -> int:
         at_once = self.per_device_train_batch_size * num_processes
         return at_once * (self.gradient_accumulation_steps or math.ceil(16 / at_once))
+
+    @property
+    def runs_folder(self) -> Path:
+        return Path(self.output_dir or "output").expanduser()
 
     @property
     def peak_learning_rate(self) -> float:

@@ -5,7 +5,8 @@ output/v0-20261122-101500/
   logging.jsonl    one record per logged update
   runs/            TensorBoard
   images/          the curves as PNG
-  checkpoint-24/   adapter_config.json, adapter_model.safetensors, args.json, state
+  checkpoint-24/   adapter_config.json, adapter_model.safetensors, args.json, and what going on
+                   needs: trainer_state.json, optimizer.safetensors; manifest.json has the hashes
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfhood.errors import MissingError
-from selfhood.files import read_json
+from selfhood.errors import InputError, MissingError
+from selfhood.files import hash_file, read_json, write_json
 
-ARGS = "args.json"
+ARGS, STATE, MOMENTS = "args.json", "trainer_state.json", "optimizer.safetensors"
+MANIFEST = "manifest.json"
 NUM_NEAR = 3
 _VERSION = re.compile(r"v(\d+)-")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)$")
@@ -46,6 +48,23 @@ class Checkpoint:
             return {}
         values = read_json(file)
         return values if isinstance(values, dict) else {}
+
+    def check(self) -> None:
+        """Raise unless every file is as it was written."""
+        manifest = self.path / MANIFEST
+        if not manifest.is_file():
+            raise MissingError("is no checkpoint to go on from", where=str(self.path))
+        for name, written in read_json(manifest).items():
+            file = self.path / name
+            if not file.is_file() or hash_file(file) != written["sha256"]:
+                raise InputError("is not as it was written", where=str(file))
+
+    def is_whole(self) -> bool:
+        try:
+            self.check()
+        except InputError:
+            return False
+        return True
 
     def base_model(self) -> str | None:
         """The base model as the adapter's own config names it."""
@@ -90,6 +109,30 @@ class Run:
         ]
         return sorted(found, key=lambda checkpoint: checkpoint.update)
 
+    def chosen(self) -> Checkpoint | None:
+        """What the run is used as: its last checkpoint, or with ``--load_best_model_at_end`` the
+        one with the lowest validation loss."""
+        checkpoints = self.checkpoints()
+        if not checkpoints:
+            return None
+        last = checkpoints[-1]
+        if last.args().get("load_best_model_at_end") and (last.path / STATE).is_file():
+            best = read_json(last.path / STATE).get("best_update")
+            return next((each for each in checkpoints if each.update == best), last)
+        return last
+
+
+def write_manifest(folder: Path) -> None:
+    """Size in bytes and SHA-256 of each file below ``folder``."""
+    write_json(
+        folder / MANIFEST,
+        {
+            str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": hash_file(file)}
+            for file in sorted(folder.rglob("*"))
+            if file.is_file()
+        },
+    )
+
 
 def find_checkpoint(text: str) -> Checkpoint:
     """What ``--adapters`` means: a checkpoint, a run (its last checkpoint), or an output folder
@@ -98,13 +141,30 @@ def find_checkpoint(text: str) -> Checkpoint:
     if (path / "adapter_config.json").is_file():
         return Checkpoint(path)
     for run in [Run(path), *_runs_below(path)]:
-        if run.checkpoints():
-            return run.checkpoints()[-1]
+        if chosen := run.chosen():
+            return chosen
     for run in _runs_below(path.parent):
         checkpoint = Checkpoint(run.path / path.name)
         if checkpoint.is_adapter:
             return checkpoint
     raise MissingError(_what_is_wrong(path), where=str(path), hint=_near_checkpoints(path))
+
+
+def find_resumable(text: str, output_dir: Path) -> Checkpoint:
+    """What ``--resume_from_checkpoint`` means: a checkpoint, a run, an output folder, or ``true``
+    for the newest of ``output_dir``. A damaged one is passed over for the one before it, unless it
+    was named itself."""
+    path = output_dir if text.lower() == "true" else Path(text).expanduser()
+    if _CHECKPOINT.search(path.name) and path.is_dir():
+        Checkpoint(path).check()
+        return Checkpoint(path)
+    for run in [Run(path), *_runs_below(path)]:
+        for checkpoint in reversed(run.checkpoints()):
+            if checkpoint.is_whole():
+                return checkpoint
+    raise MissingError(
+        "no run to go on with", where=str(path), hint=_near_checkpoints(path / "checkpoint-0")
+    )
 
 
 def _runs_below(folder: Path) -> list[Run]:

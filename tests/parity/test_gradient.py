@@ -23,7 +23,8 @@ from selfhood.model.lean_lora import LeanLinear
 from selfhood.training import loop, loss
 from selfhood.training.batch import Batch, to_batch
 from selfhood.training.layout import Layout
-from selfhood.training.loop import Training, learning_rate
+from selfhood.training.loop import Training
+from selfhood.training.rate import learning_rate
 from selfhood.training.schedule import Pack, pack
 from tests.tiny import tiny_network
 from tests.tiny_training import row, tiny_training

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from selfhood.errors import InputError
 from selfhood.model.adapters import load_adapter, trainable
 from selfhood.model.lean_lora import LeanLinear
-from selfhood.training.checkpoint import TrainState, save
 from tests.parity.test_gradient import (
     EXACT,
     gradient,
@@ -153,8 +152,7 @@ def test_with_dropout_the_gradient_is_that_of_the_plain_loop_in_the_mean(tmp_pat
 @pytest.mark.parametrize("name", LORA)
 def test_a_checkpoint_of_loras_kin_is_read_back_and_merges(name: str, tmp_path: Path) -> None:
     training = tiny_training(tmp_path, ROWS, **LORA[name])
-    state = TrainState(update=1, epoch=1.0, best_update=None, best_eval_loss=None)
-    checkpoint = save(training.run, training.loaded.model, training.recipe, state)
+    checkpoint = training.write_checkpoint()
     ids = torch.tensor([ROWS[0].ids])
     with torch.inference_mode():
         expected = training.loaded.model.eval()(ids).logits

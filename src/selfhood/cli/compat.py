@@ -62,6 +62,7 @@ ALIASES: Mapping[str, str] = {
     "adam_eps": "adam_epsilon",
     "evaluation_strategy": "eval_strategy",
     "add_output_dir_suffix": "add_version",  # 2.x
+    "only_save_model": "save_only_model",  # 2.x
     # infer, export
     "stop": "stop_words",
     "eval_dataset": "val_dataset",
@@ -99,6 +100,7 @@ VALUES: Mapping[str, Mapping[str, str]] = {
     "save_strategy": {"false": "no"},
     "eval_strategy": {"false": "no"},
     "lr_scheduler_type": {"constant_with_warmup": "constant"},
+    "report_to": {"none": "tensorboard", "all": "tensorboard"},
 }
 
 # Values that are taken, but not as they are meant elsewhere: the user is told.
@@ -196,19 +198,14 @@ NO_EFFECT: Mapping[str, str] = {
     # saving, reporting
     "save_safetensors": "nothing else is written",
     "safe_serialization": "nothing else is written",
-    "save_only_model": "checkpoints hold the adapter and a few kilobytes of state",
-    "only_save_model": "checkpoints hold the adapter and a few kilobytes of state",
     "save_on_each_node": "the first process saves",
     "create_checkpoint_symlink": "no links are made; the end of a run prints both paths",
     "overwrite_output_dir": "each run gets a folder of its own; see --add_version",
-    "load_best_model_at_end": "the best checkpoint is named at the end",
     "metric_for_best_model": LOWEST_LOSS,
     "greater_is_better": LOWEST_LOSS,
-    "ignore_data_skip": "nothing is resumed",
     "logging_strategy": "see --logging_steps",
     "logging_first_step": "the first update is always logged",
     "logging_dir": "TensorBoard files are in <run>/runs",
-    "report_to": "TensorBoard files are always written; other trackers are not connected",
     "run_name": "the run is called as its folder",
     "disable_tqdm": "off a terminal, progress is a line now and then",
     "max_shard_size": "files are split as transformers does",
@@ -335,12 +332,11 @@ UNSUPPORTED: Mapping[str, Unsupported] = {
     "fsdp": Unsupported(ONE_EACH),
     "fsdp_config": Unsupported(ONE_EACH),
     "sequence_parallel_size": Unsupported("a row is never cut among processes", (*OFF, "1")),
-    "resume_from_checkpoint": Unsupported("start the run again"),
-    "resume_only_model": Unsupported("start the run again"),
+    "resume_only_model": Unsupported("to start anew from its weights use --adapters"),
+    "ignore_data_skip": Unsupported("to start anew from its weights use --adapters"),
     "predict_with_generate": Unsupported("ask the checkpoint with selfhood infer"),
     "eval_on_start": Unsupported("see --eval_steps"),
     "eval_use_evalscope": Unsupported(),
-    "early_stop_interval": Unsupported(),
     "push_to_hub": Unsupported("upload the folder with the hub's own tool"),
     # infer
     "do_sample": Unsupported("use --temperature 0", ("true", "1", "yes")),

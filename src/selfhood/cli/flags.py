@@ -17,6 +17,7 @@ from selfhood.cli.argv import (
     resolve,
     split_flags,
 )
+from selfhood.cli.resume import resumed
 from selfhood.cli.system import system_line
 from selfhood.errors import FlagError
 from selfhood.recipe import (
@@ -144,6 +145,8 @@ def parse_flags(verb: type[Verb], argv: Sequence[str]) -> Parsed[Verb]:
     if "system" in values:
         # As text from here on: a checkpoint must remember the line, not the path of a file.
         values["system"] = system_line(values["system"])
+    if "resume_from_checkpoint" in values:
+        values = resumed(values)
     return Parsed(options=verb.from_values(values), notices=tuple(dict.fromkeys(notices)))
 
 

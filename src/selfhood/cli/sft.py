@@ -12,8 +12,10 @@ def run(recipe: Recipe) -> int:
     show_plan(plan)
     outcome = api.train(plan)
     console.say(f"trained {outcome.num_updates} updates in {console.clock(outcome.seconds)}")
+    if outcome.is_early:
+        console.say("stopped early: the validation loss no longer fell")
     console.result(f"last_model_checkpoint: {outcome.last.path}")
     console.result(f"best_model_checkpoint: {outcome.best.path}")
     console.result(f"images_dir: {outcome.run.images}")
-    console.say(f"next: selfhood infer --adapters {outcome.last.path}")
+    console.say(f"next: selfhood infer --adapters {outcome.chosen.path}")
     return 0

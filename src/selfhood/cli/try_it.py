@@ -83,7 +83,7 @@ def train(recipe: Recipe) -> Checkpoint:
 
     plan = api.plan(recipe)
     show_plan(plan)
-    return api.train(plan).last
+    return api.train(plan).chosen
 
 
 def ask(engine: NativeEngine, adapter: str | None) -> list[str]:

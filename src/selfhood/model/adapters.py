@@ -13,6 +13,8 @@ from selfhood.errors import InputError
 from selfhood.model.tuners.lora import attach_lora
 from selfhood.recipe import TunerOptions
 
+WEIGHTS = "adapter_model.safetensors"
+
 
 def attach(model: Any, options: TunerOptions, *, base: str, seed: int) -> Any:
     """A new, seeded adapter on ``model``; returns the peft model. ``base`` is what
@@ -23,13 +25,21 @@ def attach(model: Any, options: TunerOptions, *, base: str, seed: int) -> Any:
     return tuned
 
 
+def restore(model: Any, folder: Path) -> None:
+    """Give the adapter that is trained the weights of a checkpoint."""
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    set_peft_model_state_dict(model, load_file(folder / WEIGHTS))
+
+
 def load_adapter(model: Any, folder: Path, *, name: str = "default") -> Any:
     """A trained adapter beside those already on ``model``; safetensors only."""
     from peft import PeftModel
 
-    if not (folder / "adapter_model.safetensors").exists():
+    if not (folder / WEIGHTS).exists():
         raise InputError(
-            "holds no adapter_model.safetensors",
+            f"holds no {WEIGHTS}",
             where=str(folder),
             hint="pickled adapters are refused; save yours as safetensors",
         )

@@ -1,14 +1,29 @@
-"""Checkpoints that appear whole or not at all."""
+"""Checkpoints that appear whole or not at all, and say by their hashes that they still are.
+
+checkpoint-24/
+  adapter_config.json, adapter_model.safetensors    peft's own format
+  args.json              the whole recipe
+  trainer_state.json     how far the run is
+  optimizer.safetensors  what going on needs besides: AdamW's moments, the random state
+  manifest.json          size and SHA-256 of each file
+"""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from selfhood.files import new_folder, write_json
+from torch.optim import Optimizer
+
+from selfhood.data.encode import Sample
+from selfhood.data.mix import Order
+from selfhood.files import hash_text, new_folder, read_json, write_json
+from selfhood.model.adapters import trainable
 from selfhood.recipe import Recipe
-from selfhood.run import ARGS, Checkpoint, Run
+from selfhood.run import ARGS, MOMENTS, STATE, Checkpoint, Run, write_manifest
+from selfhood.training.moments import RandomState, save_moments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,21 +32,53 @@ class TrainState:
 
     update: int
     epoch: float
+    loss_sum: float
+    """Of the updates so far."""
     best_update: int | None
     best_eval_loss: float | None
+    num_worse: int
+    """Validations since the best one."""
+    data: str
+    """``fingerprint`` of the data: the run goes on only on the same."""
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> TrainState:
+        return cls(**read_json(checkpoint.path / STATE))
 
 
-def save(run: Run, model: Any, recipe: Recipe, state: TrainState) -> Checkpoint:
-    """The adapter in peft's own format, the recipe, and the state of the run."""
+def save(
+    run: Run,
+    model: Any,
+    recipe: Recipe,
+    state: TrainState,
+    *,
+    optimizer: Optimizer,
+    random: RandomState,
+) -> Checkpoint:
+    """Everything that answering needs, and going on."""
     checkpoint = run.checkpoint(state.update)
     with new_folder(checkpoint.path) as folder:
         # "auto" would ask the hub for the base's vocabulary size; this house never resizes it.
         model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
         # peft's model card would carry paths of this machine and says nothing about this model.
         (folder / "README.md").unlink(missing_ok=True)
+        if not recipe.train.save_only_model:
+            save_moments(folder / MOMENTS, optimizer, trainable(model), random)
         write_json(folder / ARGS, recipe.to_json())
-        write_json(folder / "trainer_state.json", asdict(state))
+        write_json(folder / STATE, asdict(state))
+        write_manifest(folder)
     return checkpoint
+
+
+def fingerprint(samples: Sequence[Sample], order: Order) -> str:
+    """Of the order of the rows and of the tokens of the first update.
+
+    Not of all rows: a million of them would have to be encoded for it. ``max_steps`` and epochs
+    may change, so that a run can be made longer.
+    """
+    kept = replace(order, epochs=1, max_steps=-1)
+    first = [samples[number] for number in next(kept.updates())]
+    return hash_text(repr(kept), *(repr((sample.ids, sample.trained)) for sample in first))
 
 
 def prune(run: Run, *, keep: int, spare: int | None) -> None:

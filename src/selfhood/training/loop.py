@@ -6,27 +6,30 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 import torch
 
-from selfhood.console import Progress, say
+from selfhood.console import Progress, say, warn
 from selfhood.data.encode import Sample
 from selfhood.data.mix import Order
 from selfhood.errors import SelfhoodError
-from selfhood.files import write_json
-from selfhood.model.adapters import attach, describe, trainable
-from selfhood.model.load import Loaded, load_model
-from selfhood.recipe import Moments, Recipe, TrainOptions
-from selfhood.run import ARGS, Checkpoint, Run
+from selfhood.model.adapters import trainable
+from selfhood.model.load import Loaded
+from selfhood.recipe import Recipe
+from selfhood.run import Checkpoint, Run
 from selfhood.training.batch import Batch, to_batch
-from selfhood.training.checkpoint import TrainState, prune, save
+from selfhood.training.checkpoint import TrainState, fingerprint, prune, save
+from selfhood.training.due import saving_is_due, validating_is_due
 from selfhood.training.layout import layout_of
 from selfhood.training.loss import ChunkedLoss
 from selfhood.training.metrics import EvalRecord, Metrics, TrainRecord, Unheard, peak_memory_gib
+from selfhood.training.moments import RandomState, random_state, set_random_state
 from selfhood.training.optimizer import make_optimizer, set_rate
-from selfhood.training.plan import Plan
+from selfhood.training.rate import learning_rate
 from selfhood.training.schedule import Pack
 from selfhood.training.shares import shares
+from selfhood.training.stop import StopAskedError, StopSignals
 from selfhood.training.world import World
 
 
@@ -37,7 +40,11 @@ class Outcome:
     run: Run
     last: Checkpoint
     best: Checkpoint
+    chosen: Checkpoint
+    """What the run is used as: the best with ``--load_best_model_at_end``, else the last."""
     num_updates: int
+    is_early: bool
+    """Whether validation stopped it before its last update."""
     seconds: float
     train_loss: float
 
@@ -53,7 +60,7 @@ class UpdateSums:
 
 
 class Training:
-    """One run in progress. ``loaded.model`` carries the adapter that is trained."""
+    """One run in progress. ``loaded.model`` carries the weights that are trained."""
 
     def __init__(
         self,
@@ -78,37 +85,43 @@ class Training:
         self.loss = ChunkedLoss(loaded.model)
         self.weights = [weight for _, weight in trainable(loaded.model)]
         self.optimizer = make_optimizer(loaded.model, recipe)
-        self.best: EvalRecord | None = None
+        self.stop = StopSignals()
+        self.state = TrainState(
+            update=0,
+            epoch=0.0,
+            loss_sum=0.0,
+            best_update=None,
+            best_eval_loss=None,
+            num_worse=0,
+            data=fingerprint(samples, order),
+        )
+        self.random = random_state(loaded.device)
+
+    def go_on_from(self, state: TrainState, random: RandomState) -> None:
+        """Stand where another process stood; weights and moments are given back elsewhere."""
+        self.state = state
+        self.random = random
+        set_random_state(random, self.loaded.device)
 
     def fit(self, metrics: Metrics | Unheard) -> Outcome:
-        """Run every update of the order; the last one is always saved."""
+        """Run every update that is left; the last one is always saved."""
         started = time.monotonic()
-        losses: list[float] = []
-        total = self.order.num_updates
+        start = self.state.update
         self.loaded.model.train()
-        with Progress("training", total=total, unit="update") as bar:
-            for update, numbers in enumerate(self.order.updates(), start=1):
+        title = Progress("training", total=self.order.num_updates, unit="update", done=start)
+        with self.stop, title as bar:
+            for update, numbers in enumerate(self.order.updates(start), start=start + 1):
                 began = time.monotonic()
-                sums = self.step(update, [self.samples[number] for number in numbers])
+                try:
+                    sums = self.step(update, [self.samples[number] for number in numbers])
+                except StopAskedError:
+                    self._leave()
                 record = self._record(update, sums, time.monotonic() - began)
-                losses.append(sums.loss)
                 bar.advance(note=_note(record))
-                if update in (1, total) or update % self.options.logging_steps == 0:
-                    metrics.train(record)
-                if self.val_samples and is_due(self.options, "eval", update, self.order):
-                    self._validate(update, metrics)
-                if update == total or is_due(self.options, "save", update, self.order):
-                    self._save(update)
-        last = self.run.checkpoint(total)
-        best = self.run.checkpoint(self.best.update) if self.best else last
-        return Outcome(
-            run=self.run,
-            last=last,
-            best=best if best.path.is_dir() else last,
-            num_updates=total,
-            seconds=time.monotonic() - started,
-            train_loss=sum(losses) / len(losses),
-        )
+                self._advance(update, sums, metrics, record)
+                if self._has_had_enough():
+                    break
+        return self._outcome(time.monotonic() - started)
 
     def step(self, update: int, samples: Sequence[Sample]) -> UpdateSums:
         """One optimizer update over ``samples``; ``update`` counts from 1."""
@@ -138,9 +151,14 @@ class Training:
         Each process computes those of its share; the sums are the same on all.
         """
         packs = self.layout.lay_out(self._share(samples), self.options.token_budget)
-        (weight,) = self.world.sum_numbers(sum(sum(each.target_weights) for each in packs))
+        weight, num_stops = self.world.sum_numbers(
+            sum(sum(each.target_weights) for each in packs), self.stop.is_asked
+        )
+        if num_stops:
+            raise StopAskedError
         loss = correct = 0.0
         for each in packs:
+            self._stop_if_alone()
             sums = self.loss.backward(self._batch(each), num_targets=weight)
             loss += sums.nll
             correct += sums.correct
@@ -167,7 +185,31 @@ class Training:
             dtype=self.loaded.dtype,
         )
 
-    def _validate(self, update: int, metrics: Metrics | Unheard) -> None:
+    def _stop_if_alone(self) -> None:
+        """In the middle of an update only one process can stop: several would wait for it."""
+        if self.stop.is_asked and self.world.size == 1:
+            raise StopAskedError
+
+    def _advance(
+        self, update: int, sums: UpdateSums, metrics: Metrics | Unheard, record: TrainRecord
+    ) -> None:
+        """What follows an update: its number, its line in the log, validation, a checkpoint."""
+        self.state = replace(
+            self.state,
+            update=update,
+            epoch=record.epoch,
+            loss_sum=self.state.loss_sum + sums.loss,
+        )
+        self.random = random_state(self.loaded.device)
+        if update in (1, self.order.num_updates) or update % self.options.logging_steps == 0:
+            metrics.train(record)
+        if self.val_samples and validating_is_due(self.options, update, self.order):
+            self._judge(self.validate(), metrics)
+        if self._is_worth_saving():
+            self._save()
+
+    def validate(self) -> EvalRecord:
+        """Loss and hits on the validation rows, by token."""
         started = time.monotonic()
         nll = correct = weight = 0.0
         self.loaded.model.eval()
@@ -178,28 +220,89 @@ class Training:
             weight += sums.weight
         self.loaded.model.train()
         nll, correct, weight = self.world.sum_numbers(nll, correct, weight)
-        record = EvalRecord(
-            update=update,
+        return EvalRecord(
+            update=self.state.update,
             eval_loss=nll / weight,
             eval_token_acc=correct / weight,
             eval_runtime=time.monotonic() - started,
         )
-        metrics.eval(record)
-        if self.best is None or record.eval_loss < self.best.eval_loss:
-            self.best = record
 
-    def _save(self, update: int) -> None:
+    def _judge(self, record: EvalRecord, metrics: Metrics | Unheard) -> None:
+        metrics.eval(record)
+        best = self.state.best_eval_loss
+        if best is None or record.eval_loss < best:
+            self.state = replace(
+                self.state,
+                best_update=record.update,
+                best_eval_loss=record.eval_loss,
+                num_worse=0,
+            )
+        else:
+            self.state = replace(self.state, num_worse=self.state.num_worse + 1)
+
+    def _has_had_enough(self) -> bool:
+        patience = self.options.early_stop_interval
+        return patience is not None and self.state.num_worse >= patience
+
+    def _is_worth_saving(self) -> bool:
+        """Also where validation ends the run, and what ``--load_best_model_at_end`` will want."""
+        is_best = self.state.best_update == self.state.update
+        return (
+            saving_is_due(self.options, self.state.update, self.order)
+            or self._has_had_enough()
+            or (is_best and self.options.load_best_model_at_end)
+        )
+
+    def _save(self) -> None:
+        """A full disk in the middle of a run costs a checkpoint, not the run."""
         if not self.world.is_first:
             return
-        state = TrainState(
-            update=update,
-            epoch=update / self.order.updates_per_epoch,
-            best_update=self.best.update if self.best else None,
-            best_eval_loss=self.best.eval_loss if self.best else None,
+        try:
+            self.write_checkpoint()
+        except SelfhoodError as error:
+            if self.state.update == self.order.num_updates:
+                raise
+            warn(f"{error}; the run goes on, and saves again later")
+
+    def write_checkpoint(self) -> Checkpoint:
+        """Of the state after the last whole update."""
+        checkpoint = save(
+            self.run,
+            self.loaded.model,
+            self.recipe,
+            self.state,
+            optimizer=self.optimizer,
+            random=self.random,
         )
-        save(self.run, self.loaded.model, self.recipe, state)
         if self.options.save_total_limit is not None:
-            prune(self.run, keep=self.options.save_total_limit, spare=state.best_update)
+            prune(self.run, keep=self.options.save_total_limit, spare=self.state.best_update)
+        return checkpoint
+
+    def _leave(self) -> NoReturn:
+        """Save what was learnt before the update that was cut, and say how to go on."""
+        self.optimizer.zero_grad(set_to_none=True)
+        checkpoint = self.run.checkpoint(self.state.update)
+        if self.state.update and self.world.is_first:
+            if not checkpoint.path.is_dir():
+                self.write_checkpoint()
+            say(f"\nsaved {checkpoint.path}")
+            say(f"go on with: selfhood sft --resume_from_checkpoint {checkpoint.path}")
+        raise KeyboardInterrupt
+
+    def _outcome(self, seconds: float) -> Outcome:
+        last = self.run.checkpoint(self.state.update)
+        best = self.run.checkpoint(self.state.best_update or self.state.update)
+        best = best if best.path.is_dir() else last
+        return Outcome(
+            run=self.run,
+            last=last,
+            best=best,
+            chosen=best if self.options.load_best_model_at_end else last,
+            num_updates=self.state.update,
+            is_early=self.state.update < self.order.num_updates,
+            seconds=seconds,
+            train_loss=self.state.loss_sum / self.state.update,
+        )
 
     def _record(self, update: int, sums: UpdateSums, seconds: float) -> TrainRecord:
         return TrainRecord(
@@ -216,75 +319,8 @@ class Training:
         )
 
 
-def learning_rate(options: TrainOptions, update: int, num_updates: int) -> float:
-    """The rate of update number ``update`` (from 0), of ``num_updates``.
-
-    Warm-up climbs to the peak without an update at rate zero: of the handful of updates that an
-    identity needs, none is wasted.
-    """
-    warmup = options.warmup_steps or math.ceil(options.warmup_ratio * num_updates)
-    if update < warmup:
-        return options.peak_learning_rate * (update + 1) / (warmup + 1)
-    progress = (update - warmup) / max(1, num_updates - warmup)
-    shapes = {
-        "cosine": 0.5 * (1 + math.cos(math.pi * progress)),
-        "linear": 1 - progress,
-        "constant": 1.0,
-    }
-    return options.peak_learning_rate * shapes[options.lr_scheduler_type]
-
-
-def is_due(options: TrainOptions, what: str, update: int, order: Order) -> bool:
-    """Whether to ``save`` or to ``eval`` after this update."""
-    strategy: Moments = options.save_strategy
-    every = options.save_steps
-    if what == "eval":
-        strategy = options.eval_strategy or options.save_strategy
-        every = options.eval_steps or options.save_steps
-        if update == order.num_updates and strategy != "no":
-            return True
-    if strategy == "epoch":
-        return update % order.updates_per_epoch == 0
-    return strategy == "steps" and update % every == 0
-
-
 def _note(record: TrainRecord) -> str:
     return (
         f"loss {record.loss:.3f}  accuracy {record.token_acc:.2f}  "
         f"{record.tokens_per_second:.0f} tokens/s"
     )
-
-
-def train_plan(plan: Plan, run: Run, world: World) -> Outcome:
-    """Load the model of a plan, attach a new adapter, and train it."""
-    recipe = plan.recipe
-    if world.is_first:  # and before all else: a full or read-only disk says so now
-        write_json(run.path / ARGS, recipe.to_json())
-    loaded = load_model(
-        plan.model_path, dtype=recipe.model.torch_dtype, attention=recipe.model.attn_impl
-    )
-    tuned = attach(
-        loaded.model, recipe.tuner, base=recipe.model.model or "", seed=recipe.train.seed
-    )
-    say(f"model    {describe(tuned)}, {str(loaded.dtype).removeprefix('torch.')}, {loaded.device}")
-    torch.manual_seed(recipe.train.seed + world.rank)  # dropout differs from process to process
-    with Metrics(run.path) if world.is_first else Unheard() as metrics:
-        outcome = Training(
-            recipe,
-            replace(loaded, model=tuned),
-            samples=plan.samples,
-            val_samples=plan.val_samples,
-            order=plan.order,
-            run=run,
-            world=world,
-        ).fit(metrics)
-        metrics.summary(
-            {
-                "train_runtime": outcome.seconds,
-                "train_loss": outcome.train_loss,
-                "global_step": outcome.num_updates,
-                "last_model_checkpoint": str(outcome.last.path),
-                "best_model_checkpoint": str(outcome.best.path),
-            }
-        )
-    return outcome

@@ -1,10 +1,12 @@
-"""One record a logged update -> logging.jsonl and TensorBoard; curves as PNG at the end."""
+"""One record a logged update -> logging.jsonl and the trackers; curves as PNG at the end."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +14,14 @@ from typing import Any, Self
 
 import torch
 
+from selfhood.console import warn
+from selfhood.files import cannot_write, write_atomic
+from selfhood.recipe import Recipe
+from selfhood.run import Run
+from selfhood.training.trackers import start_trackers
+
+STEP = "global_step/max_steps"
+CURVES = ("loss", "token_acc", "grad_norm", "learning_rate")
 CURVE_SMOOTHING = 0.9
 
 
@@ -41,7 +51,7 @@ class TrainRecord:
             "train_speed(s/it)": round(self.seconds_per_update, 6),
             "tokens/s": round(self.tokens_per_second, 2),
             "epoch": self.epoch,
-            "global_step/max_steps": f"{self.update}/{self.num_updates}",
+            STEP: f"{self.update}/{self.num_updates}",
         }
 
 
@@ -56,17 +66,18 @@ class EvalRecord:
 
 
 class Metrics:
-    """Where records go. Use as a context manager; closing draws the curves."""
+    """Where records go. Use as a context manager; closing draws the curves.
 
-    def __init__(self, run: Path) -> None:
-        # torch's writer needs only the tensorboard package, not TensorFlow.
-        from torch.utils.tensorboard.writer import SummaryWriter
+    ``after`` is the update that a run goes on from: what was logged beyond it will be done again.
+    """
 
-        run.mkdir(parents=True, exist_ok=True)
-        self._images = run / "images"
-        self._log = (run / "logging.jsonl").open("a", encoding="utf-8")
-        self._writer = SummaryWriter(str(run / "runs"))
-        self._curves: dict[str, list[tuple[int, float]]] = {}
+    def __init__(self, run: Run, recipe: Recipe, *, after: int = 0) -> None:
+        run.path.mkdir(parents=True, exist_ok=True)
+        self._run = run
+        self._lines = _lines_until(run.log, after)
+        write_atomic(run.log, "".join(f"{_to_line(line)}\n" for line in self._lines))
+        self._trackers = start_trackers(run, recipe, after=after)
+        self._is_full = False
 
     def __enter__(self) -> Self:
         return self
@@ -77,32 +88,76 @@ class Metrics:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._log.close()
-        self._writer.close()
-        if self._curves:
-            draw_curves(self._curves, self._images)
+        for tracker in self._trackers:
+            tracker.finish()
+        with self._unless_full():
+            draw_curves(_curves(self._lines), self._run.images)
 
     def train(self, record: TrainRecord) -> None:
-        self._write(record.to_json())
-        for name in ("loss", "token_acc", "grad_norm", "learning_rate"):
-            self._plot(f"train/{name}", record.update, getattr(record, name))
+        self._write(record.to_json(), record.update)
 
     def eval(self, record: EvalRecord) -> None:
-        self._write(asdict(record))
-        for name in ("loss", "token_acc"):
-            self._plot(f"eval/{name}", record.update, getattr(record, f"eval_{name}"))
+        self._write(asdict(record), record.update)
 
     def summary(self, values: dict[str, Any]) -> None:
         """The last line of the log."""
-        self._write(values)
+        with self._unless_full(), self._run.log.open("a", encoding="utf-8") as log:
+            log.write(f"{_to_line(values)}\n")
 
-    def _write(self, values: dict[str, Any]) -> None:
-        self._log.write(json.dumps(values, ensure_ascii=False) + "\n")
-        self._log.flush()
+    def _write(self, values: dict[str, Any], update: int) -> None:
+        self._lines.append(values)
+        scalars = dict(_scalars(values))
+        with self._unless_full():
+            with self._run.log.open("a", encoding="utf-8") as log:
+                log.write(f"{_to_line(values)}\n")
+            for tracker in self._trackers:
+                tracker.log(scalars, update)
 
-    def _plot(self, name: str, update: int, value: float) -> None:
-        self._writer.add_scalar(name, value, update)
-        self._curves.setdefault(name, []).append((update, value))
+    @contextlib.contextmanager
+    def _unless_full(self) -> Iterator[None]:
+        """A full disk costs lines of the log, not the run."""
+        try:
+            yield
+        except OSError as error:
+            if not self._is_full:
+                warn(f"{cannot_write(self._run.log, error)}; the run goes on without its log")
+            self._is_full = True
+
+
+def _to_line(values: dict[str, Any]) -> str:
+    return json.dumps(values, ensure_ascii=False)
+
+
+def _lines_until(log: Path, update: int) -> list[dict[str, Any]]:
+    """What an earlier process logged up to an update; a line it was cut in does not count."""
+    lines: list[dict[str, Any]] = []
+    if update and log.is_file():
+        for text in log.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                lines.append(json.loads(text))
+    return [line for line in lines if 0 < _update_of(line) <= update]
+
+
+def _update_of(line: dict[str, Any]) -> int:
+    """0 for the summary."""
+    return int(line.get("update") or str(line.get(STEP, "0")).partition("/")[0])
+
+
+def _scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """The figures of a line that are worth a curve, as ``train/loss``."""
+    kind = "train" if STEP in line else "eval"
+    for name in CURVES:
+        key = name if kind == "train" else f"eval_{name}"
+        if key in line:
+            yield f"{kind}/{name}", line[key]
+
+
+def _curves(lines: Sequence[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for line in lines:
+        for name, value in _scalars(line):
+            curves.setdefault(name, []).append((_update_of(line), value))
+    return curves
 
 
 class Unheard:

@@ -1,0 +1,113 @@
+"""A plan -> a run in progress -> its outcome: new, or going on from a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import torch
+
+from selfhood.console import say
+from selfhood.errors import FlagError, InputError
+from selfhood.files import sweep, write_json
+from selfhood.model.adapters import attach, describe, restore, trainable
+from selfhood.model.load import load_model
+from selfhood.recipe import Recipe, TunerOptions
+from selfhood.run import ARGS, MOMENTS, Checkpoint, Run
+from selfhood.training.checkpoint import TrainState
+from selfhood.training.loop import Outcome, Training
+from selfhood.training.metrics import Metrics, Unheard
+from selfhood.training.moments import load_moments
+from selfhood.training.plan import Plan
+from selfhood.training.world import World
+
+
+def train_plan(plan: Plan, run: Run, world: World, checkpoint: Checkpoint | None = None) -> Outcome:
+    """Load the model of a plan, attach a new adapter or the checkpoint's, and train it."""
+    if checkpoint is not None:
+        check_same_tuner(plan.recipe, checkpoint)
+    if world.is_first:
+        sweep(run.path)
+        write_json(run.path / ARGS, plan.recipe.to_json())  # a full or read-only disk says so now
+    training = open_training(plan, run, world)
+    if checkpoint is not None:
+        go_on(training, checkpoint)
+    with open_metrics(training) as metrics:
+        outcome = training.fit(metrics)
+        metrics.summary(
+            {
+                "train_runtime": outcome.seconds,
+                "train_loss": outcome.train_loss,
+                "global_step": outcome.num_updates,
+                "last_model_checkpoint": str(outcome.last.path),
+                "best_model_checkpoint": str(outcome.best.path),
+            }
+        )
+    return outcome
+
+
+def open_metrics(training: Training) -> Metrics | Unheard:
+    if not training.world.is_first:
+        return Unheard()
+    return Metrics(training.run, training.recipe, after=training.state.update)
+
+
+def open_training(plan: Plan, run: Run, world: World) -> Training:
+    """The model, with new weights to train."""
+    recipe = plan.recipe
+    loaded = load_model(
+        plan.model_path, dtype=recipe.model.torch_dtype, attention=recipe.model.attn_impl
+    )
+    tuned = attach(
+        loaded.model, recipe.tuner, base=recipe.model.model or "", seed=recipe.train.seed
+    )
+    say(f"model    {describe(tuned)}, {str(loaded.dtype).removeprefix('torch.')}, {loaded.device}")
+    torch.manual_seed(recipe.train.seed + world.rank)  # dropout differs from process to process
+    return Training(
+        recipe,
+        replace(loaded, model=tuned),
+        samples=plan.samples,
+        val_samples=plan.val_samples,
+        order=plan.order,
+        run=run,
+        world=world,
+    )
+
+
+def go_on(training: Training, checkpoint: Checkpoint) -> None:
+    """Give a run everything back that the checkpoint holds: the end is, to the byte, that of a run
+    which was never cut."""
+    state = TrainState.of(checkpoint)
+    if state.data != training.state.data:
+        raise InputError(
+            "the data, their order or the rows of an update are not what they were",
+            where=str(checkpoint.path),
+            hint="give the same flags and files",
+        )
+    if not (checkpoint.path / MOMENTS).is_file():
+        raise InputError(
+            "was saved with --save_only_model",
+            where=str(checkpoint.path),
+            hint=f"start a new run from its weights with --adapters {checkpoint.path}",
+        )
+    if state.update >= training.order.num_updates:
+        raise InputError(
+            f"has all of its {state.update} updates",
+            where=str(checkpoint.path),
+            hint="give more --num_train_epochs or --max_steps",
+        )
+    restore(training.loaded.model, checkpoint.path)
+    weights = trainable(training.loaded.model)
+    random = load_moments(checkpoint.path / MOMENTS, training.optimizer, weights)
+    training.go_on_from(state, random)
+    say(f"going on from update {state.update} of {training.order.num_updates}")
+
+
+def check_same_tuner(recipe: Recipe, checkpoint: Checkpoint) -> None:
+    """Raise where a flag asks for other weights than the checkpoint holds."""
+    before = Recipe.from_values(checkpoint.args())
+    for spec in fields(TunerOptions):
+        now, then = getattr(recipe.tuner, spec.name), getattr(before.tuner, spec.name)
+        if now != then:
+            raise FlagError(f"was {then} in {checkpoint.path}", where=f"--{spec.name}")
+    if recipe.model.model != before.model.model:
+        raise FlagError(f"was {before.model.model} in {checkpoint.path}", where="--model")
