@@ -27,7 +27,7 @@ class HubServer:
         self.folder = folder
         self.gated: set[str] = set()
         self.requests: list[str] = []
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
+        self._http = _Http(("127.0.0.1", 0), partial(_Handler, self))
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,))
 
     @property
@@ -42,6 +42,11 @@ class HubServer:
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
+
+
+class _Http(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that has what it wants may hang up: nothing for a test's terminal."""
 
 
 class _Refusal(Exception):
