@@ -92,7 +92,7 @@ def test_left_keeps_the_end_mark_and_right_the_beginning() -> None:
 def test_a_cut_row_in_which_nothing_is_left_to_learn_counts_as_deleted() -> None:
     long_question = conversation("Hi" * 200, "Ho")
     result = encoded(long_question, max_length=200, truncation="right")
-    assert (result.samples, result.num_deleted, result.num_truncated) == ((), 1, 0)
+    assert (list(result.samples), result.num_deleted, result.num_truncated) == ([], 1, 0)
 
 
 def test_equal_rows_are_one_sample_each_time() -> None:

@@ -9,24 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfhood.chat import Conversation, Message
 from selfhood.data.mix import Order, Split, split_and_sample
 
 PRIME = 7
 
 
-def rows(count: int) -> list[Conversation]:
-    turns = (Message("user", "q"), Message("assistant", "a"))
-    return [Conversation(messages=turns, origin=f"a:{number}") for number in range(count)]
-
-
 def split(count: int, num_rows: int | None, ratio: float = 0.0, seed: int | None = 1) -> Split:
     generator = None if seed is None else random.Random(seed)
-    return split_and_sample(rows(count), num_rows=num_rows, val_ratio=ratio, generator=generator)
-
-
-def numbers(conversations: tuple[Conversation, ...]) -> list[int]:
-    return [int(row.origin.removeprefix("a:")) for row in conversations]
+    return split_and_sample(count, num_rows=num_rows, val_ratio=ratio, generator=generator)
 
 
 def order(
@@ -47,23 +37,23 @@ def order(
 
 @given(count=st.integers(1, 40), wanted=st.integers(1, 200), seed=st.integers(0, 9))
 def test_every_row_comes_as_often_as_its_share_demands(count: int, wanted: int, seed: int) -> None:
-    drawn = Counter(numbers(split(count, wanted, seed=seed).train))
+    drawn = Counter(split(count, wanted, seed=seed).train)
     assert drawn.total() == wanted
     assert {drawn[number] for number in range(count)} <= {wanted // count, wanted // count + 1}
 
 
 def test_108_rows_asked_for_500_come_four_times_and_68_of_them_once_more() -> None:
-    counts = Counter(Counter(numbers(split(108, 500).train)).values())
+    counts = Counter(Counter(split(108, 500).train).values())
     assert counts == {4: 40, 5: 68}
 
 
 def test_without_a_count_every_row_comes_once_in_file_order() -> None:
-    assert numbers(split(5, None).train) == [0, 1, 2, 3, 4]
+    assert list(split(5, None).train) == [0, 1, 2, 3, 4]
 
 
 def test_without_shuffling_the_first_rows_are_taken() -> None:
-    assert numbers(split(5, 3, seed=None).train) == [0, 1, 2]
-    assert numbers(split(3, 5, seed=None).train) == [0, 1, 2, 0, 1]
+    assert list(split(5, 3, seed=None).train) == [0, 1, 2]
+    assert list(split(3, 5, seed=None).train) == [0, 1, 2, 0, 1]
 
 
 def test_the_same_seed_draws_the_same_rows_and_another_seed_others() -> None:
@@ -84,9 +74,9 @@ def test_no_validation_row_is_ever_trained(
     count: int, wanted: int | None, ratio: float, seed: int | None
 ) -> None:
     parts = split(count, wanted, ratio, seed)
-    assert not set(numbers(parts.train)) & set(numbers(parts.val))
+    assert not set(parts.train) & set(parts.val)
     assert len(parts.train) + len(parts.val) == (wanted or count)
-    assert len(set(numbers(parts.val))) == len(parts.val)
+    assert len(set(parts.val)) == len(parts.val)
     assert parts.train
 
 

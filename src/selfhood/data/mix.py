@@ -11,52 +11,50 @@ from __future__ import annotations
 
 import math
 import random
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-from selfhood.chat import Conversation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Rows of one dataset after ``#N`` and ``--split_dataset_ratio``."""
+    """Row numbers of one dataset after ``#N`` and ``--split_dataset_ratio``."""
 
-    train: tuple[Conversation, ...]
-    val: tuple[Conversation, ...]
+    train: Sequence[int]
+    val: Sequence[int]
 
 
 def split_and_sample(
-    rows: Sequence[Conversation],
+    count: int,
     *,
     num_rows: int | None,
     val_ratio: float,
     generator: random.Random | None,
 ) -> Split:
-    """``num_rows`` counts training and validation rows together, as ms-swift counts them.
+    """Of ``count`` rows; ``num_rows`` counts training and validation rows together, as ms-swift
+    counts them.
 
     ``generator`` None takes rows in file order.
     """
-    wanted = len(rows) if num_rows is None else num_rows
-    fewest = min(len(rows), wanted)
+    wanted = count if num_rows is None else num_rows
+    fewest = min(count, wanted)
     num_val = max(int(fewest * val_ratio), 1) if val_ratio > 0 else 0
     num_val = min(num_val, fewest - 1)  # a single row cannot do both jobs: it is trained
-    order = _shuffled(rows, generator) if num_val else list(rows)
+    order = _shuffled(count, generator) if num_val else range(count)
     val, rest = order[:num_val], order[num_val:]
     train = rest if num_rows is None else sample(rest, wanted - num_val, generator)
-    return Split(train=tuple(train), val=tuple(val))
+    return Split(train=train, val=val)
 
 
-def sample(
-    rows: Sequence[Conversation], wanted: int, generator: random.Random | None
-) -> list[Conversation]:
-    """``wanted`` rows: a subset, or whole repeats and a random remainder."""
-    repeats, remainder = divmod(wanted, len(rows))
-    drawn = list(rows[:remainder]) if generator is None else generator.sample(rows, remainder)
-    return [*(list(rows) * repeats), *drawn]
+def sample(numbers: Sequence[int], wanted: int, generator: random.Random | None) -> array[int]:
+    """``wanted`` numbers: a subset, or whole repeats and a random remainder."""
+    repeats, remainder = divmod(wanted, len(numbers))
+    drawn = numbers[:remainder] if generator is None else generator.sample(numbers, remainder)
+    return array("Q", numbers) * repeats + array("Q", drawn)
 
 
-def _shuffled(rows: Sequence[Conversation], generator: random.Random | None) -> list[Conversation]:
-    order = list(rows)
+def _shuffled(count: int, generator: random.Random | None) -> array[int]:
+    order = array("Q", range(count))
     if generator is not None:
         generator.shuffle(order)
     return order
@@ -88,7 +86,7 @@ class Order:
 
     def updates(self, start: int = 0) -> Iterator[tuple[int, ...]]:
         """Sample numbers of each update, from update ``start`` on."""
-        epoch, permutation = -1, list[int]()
+        epoch, permutation = -1, array("Q")
         for update in range(start, self.num_updates):
             wanted, position = divmod(update, self.updates_per_epoch)
             if wanted != epoch:
@@ -96,8 +94,8 @@ class Order:
             first = position * self.samples_per_update
             yield tuple(permutation[first : first + self.samples_per_update])
 
-    def _permutation(self, epoch: int) -> list[int]:
-        numbers = list(range(self.num_samples))
+    def _permutation(self, epoch: int) -> array[int]:
+        numbers = array("Q", range(self.num_samples))
         if self.shuffle:
             random.Random(f"{self.seed}/{epoch}").shuffle(numbers)
         return numbers

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from selfhood.chat import Conversation
 from selfhood.data.mix import Split, split_and_sample
-from selfhood.data.naming import Naming, check_effect, fill, holds_mark, unquoted
+from selfhood.data.naming import Named, Naming, check_effect, unquoted
+from selfhood.data.rows import Chained, Chosen
 from selfhood.data.spec import DatasetSpec
 from selfhood.errors import FlagError
 from selfhood.files import read_json
@@ -42,8 +44,8 @@ class SourceShare:
 class Mixture:
     """All rows of a run, in source order, and where they came from."""
 
-    train: tuple[Conversation, ...]
-    val: tuple[Conversation, ...]
+    train: Sequence[Conversation]
+    val: Sequence[Conversation]
     shares: tuple[SourceShare, ...]
     warnings: tuple[str, ...]
 
@@ -63,39 +65,40 @@ def read_mixture(recipe: Recipe) -> Mixture:
         rename=_columns(options.columns),
     )
     generator = random.Random(data_seed(recipe)) if options.dataset_shuffle else None
-    train: list[Conversation] = []
-    val: list[Conversation] = []
+    train: list[Sequence[Conversation]] = []
+    val: list[Sequence[Conversation]] = []
     shares: list[SourceShare] = []
     takes_name = False
     for text in options.dataset:
         gathered = gather(parse_spec(text), settings, strict=options.strict)
         rows, named = _name_rows(gathered, naming)
         split = split_and_sample(
-            rows,
+            len(rows),
             num_rows=gathered.spec.num_rows,
             val_ratio=0.0 if options.val_dataset else options.split_dataset_ratio,
             # `identity` comes in a seeded order whose every prefix is balanced; a random subset
             # would lose the balance.
             generator=None if gathered.spec.id == IDENTITY else generator,
         )
-        train += split.train
-        val += split.val
+        train.append(Chosen(rows, split.train))
+        val.append(Chosen(rows, split.val))
         shares.append(_share(gathered, split, named))
-        takes_name = takes_name or bool(named)
+        takes_name = takes_name or any(named)
     warnings = [
-        check_effect(naming, train, takes_name),
+        check_effect(naming, Chained(train), takes_name),
         *(unquoted(flag, value) for flag, value in naming.items),
         _unused_ratio(options),
     ]
     for text in options.val_dataset:
         gathered = gather(parse_spec(text), settings, strict=options.strict)
         rows, _ = _name_rows(gathered, naming)
-        val += split_and_sample(
-            rows, num_rows=gathered.spec.num_rows, val_ratio=0.0, generator=generator
-        ).train
+        split = split_and_sample(
+            len(rows), num_rows=gathered.spec.num_rows, val_ratio=0.0, generator=generator
+        )
+        val.append(Chosen(rows, split.train))
     return Mixture(
-        train=tuple(train),
-        val=tuple(val),
+        train=Chained(train),
+        val=Chained(val),
         shares=tuple(shares),
         warnings=tuple(warning for warning in warnings if warning),
     )
@@ -109,21 +112,23 @@ def parse_spec(text: str) -> DatasetSpec:
     return DatasetSpec.parse(text, lambda path: Path(path).expanduser().exists())
 
 
-def _name_rows(gathered: Gathered, naming: Naming) -> tuple[list[Conversation], set[str]]:
-    """The rows with their names filled in, and the origins of those that took one."""
-    rows = [fill(row, naming) for row in gathered.rows]
-    is_identity = gathered.spec.id == IDENTITY
-    return rows, {row.origin for row in gathered.rows if is_identity or holds_mark(row)}
+def _name_rows(gathered: Gathered, naming: Naming) -> tuple[Named, Sequence[int]]:
+    """The rows with their names filled in, and for each of them whether it took one."""
+    rows, marked = Named(gathered.rows, naming), gathered.rows.marked
+    if naming.persona is None:
+        for number in itertools.compress(range(len(rows)), marked):
+            rows[number]  # a placeholder that nothing replaces is an error now, not in an update
+    return rows, bytes([1]) * len(rows) if gathered.spec.id == IDENTITY else marked
 
 
-def _share(gathered: Gathered, split: Split, named: set[str]) -> SourceShare:
+def _share(gathered: Gathered, split: Split, named: Sequence[int]) -> SourceShare:
     return SourceShare(
         spec=gathered.spec,
         num_rows=len(gathered.rows),
         num_train=len(split.train),
         num_val=len(split.val),
-        num_skipped=len(gathered.skipped),
-        num_named=sum(row.origin in named for row in (*split.train, *split.val)),
+        num_skipped=gathered.rows.num_skipped,
+        num_named=sum(named[number] for numbers in (split.train, split.val) for number in numbers),
     )
 
 

@@ -1,17 +1,23 @@
 """The doors data comes in by: one module a source.
 
-A source has ``claims(spec)`` and ``read(spec, settings)``. ``read`` yields a Conversation for a
-good row and a DataError for a bad one: whether a bad row stops the run is decided by ``gather``.
+A source has ``claims(spec)``, ``files(spec, settings)`` and ``read(spec, settings)``. ``read``
+yields a Conversation for a good row and a DataError for a bad one: whether a bad row stops the run
+is decided by ``gather``. Rows go to a file at once: a dataset may be larger than the memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Protocol
 
 from selfhood.chat import Conversation
 from selfhood.data.columns import Row, to_conversation
+from selfhood.data.row_cache import cached_rows, is_large
+from selfhood.data.row_store import RowWriter, StoredRows, temporary_file
 from selfhood.data.spec import DatasetSpec
 from selfhood.errors import DataError
 from selfhood.hub import Hub
@@ -40,6 +46,10 @@ class Source(Protocol):
 
     def claims(self, spec: DatasetSpec) -> bool: ...
 
+    def files(self, spec: DatasetSpec, settings: SourceSettings) -> Sequence[Path]:
+        """What ``read`` reads."""
+        ...
+
     def read(
         self, spec: DatasetSpec, settings: SourceSettings
     ) -> Iterator[Conversation | DataError]: ...
@@ -47,27 +57,48 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gathered:
-    """All good rows of one dataset, and the bad ones that ``--strict false`` let pass."""
+    """All good rows of one dataset."""
 
     spec: DatasetSpec
-    rows: tuple[Conversation, ...]
-    skipped: tuple[DataError, ...]
+    rows: StoredRows
 
 
 def gather(spec: DatasetSpec, settings: SourceSettings, *, strict: bool) -> Gathered:
-    """Read a dataset whole. Strict: the first bad row is raised."""
-    rows: list[Conversation] = []
-    skipped: list[DataError] = []
-    for row in _source_of(spec).read(spec, settings):
+    """Read a dataset whole, or find its rows in the cache. Strict: the first bad row is raised."""
+    source = _source_of(spec)
+    files = source.files(spec, settings)
+    write = partial(_write, spec, source.read(spec, settings), strict=strict)
+    if is_large(files):
+        rows = cached_rows(files, [*_identity(spec, settings), str(strict)], write)
+    else:
+        with temporary_file() as file:
+            rows = write(file)
+    return Gathered(spec=spec, rows=rows)
+
+
+def _write(
+    spec: DatasetSpec, rows: Iterable[Conversation | DataError], file: BinaryIO, *, strict: bool
+) -> StoredRows:
+    writer = RowWriter(file)
+    first_bad: DataError | None = None
+    for row in rows:
         if isinstance(row, Conversation):
-            rows.append(row)
+            writer.append(row)
         elif strict:
             raise row
         else:
-            skipped.append(row)
-    if not rows:
-        raise DataError("no usable rows", where=str(spec), hint=_why_empty(skipped))
-    return Gathered(spec=spec, rows=tuple(rows), skipped=tuple(skipped))
+            writer.skip()
+            first_bad = first_bad or row
+    stored = writer.rows()
+    if not stored:
+        raise DataError("no usable rows", where=str(spec), hint=_why_empty(first_bad))
+    return stored
+
+
+def _identity(spec: DatasetSpec, settings: SourceSettings) -> list[str]:
+    """All but the files that decides how a dataset's rows look."""
+    reader = getattr(settings.read_row, "__name__", "")
+    return [spec.id, str(spec.subset), reader, json.dumps(settings.rename, sort_keys=True)]
 
 
 def _source_of(spec: DatasetSpec) -> Source:
@@ -77,5 +108,5 @@ def _source_of(spec: DatasetSpec) -> Source:
     return next(source for source in sources if source.claims(spec))
 
 
-def _why_empty(skipped: list[DataError]) -> str:
-    return f"the first bad one: {skipped[0]}" if skipped else "the file holds no rows"
+def _why_empty(first_bad: DataError | None) -> str:
+    return f"the first bad one: {first_bad}" if first_bad else "the file holds no rows"

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from selfhood.chat import Conversation
 from selfhood.data.columns import Row
 from selfhood.data.spec import DatasetSpec
-from selfhood.errors import DataError, MissingError
+from selfhood.errors import DataError, InputError, MissingError
 from selfhood.sources import SourceSettings
 
 RawRow = tuple[str, Row]  # origin, columns
+BLANK = " \t\r\n"
 # What dataset repositories keep beside their rows.
 ABOUT_THE_DATA = ("dataset_infos.json", "dataset_info.json", "state.json", "configuration.json")
 
@@ -24,12 +26,16 @@ def claims(spec: DatasetSpec) -> bool:
     return spec.hub is None and (path.exists() or path.suffix.lower() in READERS)
 
 
-def read(spec: DatasetSpec, settings: SourceSettings) -> Iterator[Conversation | DataError]:
+def files(spec: DatasetSpec, settings: SourceSettings) -> Sequence[Path]:
     if spec.subset is not None:
         raise MissingError(
             f"a file has no subsets, so there is no {spec.subset!r} in it", where=spec.id
         )
-    for path in _data_files(Path(spec.id).expanduser()):
+    return _data_files(Path(spec.id).expanduser())
+
+
+def read(spec: DatasetSpec, settings: SourceSettings) -> Iterator[Conversation | DataError]:
+    for path in files(spec, settings):
         for row in READERS[path.suffix.lower()](path):
             if isinstance(row, DataError):
                 yield row
@@ -77,30 +83,33 @@ def _near_names(path: Path) -> str:
 
 def _read_json(path: Path) -> Iterator[RawRow | DataError]:
     """Rows one a line, or in an array, or one after the other over several lines each: what is
-    inside decides, whatever the file is called."""
-    text = _text(path)
+    inside decides, whatever the file is called. Only lines are read one at a time."""
+    with _text(path) as file:
+        first = next((line.strip(BLANK) for line in file if line.strip(BLANK)), "")
+    if not first.startswith("[") and _starts_with_json(first):
+        yield from _read_lines(path)
+        return
+    with _text(path) as file:
+        text = file.read()
     start = _skip_blank(text, 0)
-    if text[start : start + 1] == "[":
+    if first.startswith("["):
         yield from _read_array(path, text, start)
-    elif _is_spread(text, start):
+    elif first == "{" or _starts_with_json(text[start:]):
         yield from _read_spread(path, text, start)
     else:
-        yield from _read_lines(path, text)
+        yield from _read_lines(path)
 
 
-def _is_spread(text: str, start: int) -> bool:
-    """Whether the first row goes on over line ends."""
+def _starts_with_json(text: str) -> bool:
     try:
-        _, end = json.JSONDecoder().raw_decode(text, start)
+        json.JSONDecoder().raw_decode(text)
     except json.JSONDecodeError:
-        return text[start:].partition("\n")[0].strip() == "{"
-    return "\n" in text[start:end]
+        return False
+    return True
 
 
-def _read_lines(path: Path, text: str) -> Iterator[RawRow | DataError]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
+def _read_lines(path: Path) -> Iterator[RawRow | DataError]:
+    for number, line in _lines(path):
         try:
             value = json.loads(line)
         except json.JSONDecodeError as error:
@@ -148,15 +157,20 @@ def _line(text: str, position: int) -> int:
 
 
 def _skip_blank(text: str, position: int) -> int:
-    while position < len(text) and text[position] in " \t\r\n":
+    while position < len(text) and text[position] in BLANK:
         position += 1
     return position
 
 
 def _read_csv(path: Path) -> Iterator[RawRow | DataError]:
+    with _text(path, newline="") as file:
+        yield from _read_table(path, file)
+
+
+def _read_table(path: Path, lines: Iterable[str]) -> Iterator[RawRow | DataError]:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     # strict: else a quote that is never closed swallows the rest of the file without a word.
-    reader = csv.reader(io.StringIO(_text(path), newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header: list[str] | None = None
     line = 1
     while True:
@@ -199,20 +213,43 @@ def _read_parquet(path: Path) -> Iterator[RawRow | DataError]:
 
 
 def _read_txt(path: Path) -> Iterator[RawRow | DataError]:
-    for number, line in enumerate(_text(path).split("\n"), start=1):
-        if line.strip():
-            yield f"{path}:{number}", {"text": line.rstrip("\r")}
+    for number, line in _lines(path):
+        yield f"{path}:{number}", {"text": line.rstrip("\r")}
 
 
-def _text(path: Path) -> str:
-    data = path.read_bytes()
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines that are not blank, without their ends, and their numbers."""
+    with _text(path) as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield number, line.removesuffix("\n")
+
+
+@contextmanager
+def _text(path: Path, newline: str = "\n") -> Iterator[TextIO]:
+    """The file as text; ``newline`` as ``open`` takes it."""
     try:
-        return data.decode("utf-8-sig")
+        with path.open(encoding="utf-8-sig", newline=newline) as file:
+            yield file
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            "the file is not UTF-8", where=f"{path}:{line}", hint="save it as UTF-8"
-        ) from error
+        raise _not_utf8(path) from error
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
+
+
+def _not_utf8(path: Path) -> DataError:
+    """Says where: the decoder itself knows its place only within the piece that it was given."""
+    with path.open("rb") as file:
+        line = next(number for number, data in enumerate(file, start=1) if not _is_utf8(data))
+    return DataError("the file is not UTF-8", where=f"{path}:{line}", hint="save it as UTF-8")
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _as_row(value: object, origin: str) -> RawRow | DataError:

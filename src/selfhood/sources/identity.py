@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from selfhood.chat import Conversation
 from selfhood.data.corpus import LANGUAGES, identity_corpus
@@ -15,6 +16,10 @@ NAME = "identity"
 
 def claims(spec: DatasetSpec) -> bool:
     return spec.id == NAME and spec.hub is None
+
+
+def files(spec: DatasetSpec, settings: SourceSettings) -> Sequence[Path]:
+    return ()  # the package's own, and small
 
 
 def read(spec: DatasetSpec, settings: SourceSettings) -> Iterator[Conversation | DataError]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from selfhood.chat import Conversation
-from selfhood.data.encode import Encoded, Sample, encode_all
+from selfhood.data.encode import Encoded, Lengths, Sample, encode_all
 from selfhood.data.mix import Order
 from selfhood.data.mixture import Mixture, data_seed
 from selfhood.data.render import Renderer
@@ -32,8 +31,12 @@ class Plan:
     model_path: Path
     renderer: Renderer
     mixture: Mixture
-    samples: tuple[Sample, ...]
-    val_samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
+    val_samples: Sequence[Sample]
+    lengths: Lengths
+    """Of all samples, or of some of a great many."""
+    longest: int
+    """No sample has more tokens."""
     order: Order
     layout: Layout
     num_processes: int
@@ -42,15 +45,9 @@ class Plan:
     warnings: tuple[str, ...]
 
     @property
-    def token_lengths(self) -> tuple[float, int, int]:
-        """Mean, shortest, longest."""
-        lengths = [len(sample.ids) for sample in self.samples]
-        return statistics.fmean(lengths), min(lengths), max(lengths)
-
-    @property
-    def trained_share(self) -> float:
-        tokens = sum(len(sample.ids) for sample in self.samples)
-        return sum(sample.num_trained for sample in self.samples) / tokens
+    def is_estimate(self) -> bool:
+        """Whether ``lengths`` are those of some samples only."""
+        return len(self.lengths.tokens) < len(self.samples)
 
     def first_update(self) -> tuple[int, int, int]:
         """Tokens as written, tokens as computed, passes of a process: what the schedule saves."""
@@ -65,7 +62,7 @@ class Plan:
 
 
 def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path, *, num_processes: int) -> Plan:
-    """Tokenise everything and lay the updates out."""
+    """Find out which rows are trained and lay the updates out."""
     config = load_config(model_path)
     renderer = Renderer(load_tokenizer(model_path), recipe.model.system)
     encoded = _encode(mixture.train, renderer, recipe, config)
@@ -91,6 +88,8 @@ def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path, *, num_process
         mixture=mixture,
         samples=encoded.samples,
         val_samples=_encode(mixture.val, renderer, recipe, config).samples,
+        lengths=encoded.lengths,
+        longest=encoded.longest,
         order=order,
         layout=layout,
         num_processes=num_processes,
