@@ -1,4 +1,4 @@
-"""``kill -9`` at any moment of a whole ``sft``: what is there is whole, and the run goes on from it.
+"""``kill -9`` at any moment of a whole ``sft``: what is there is whole, and the run goes on.
 
 Children are forked from a process that has imported everything and computed nothing, so that a
 run of the tiny model takes a second and a hundred of them fit into a few minutes.

@@ -45,7 +45,8 @@ class TensorBoard:
 def check_trackers(recipe: Recipe) -> None:
     """Raise for a tracker whose package is not installed."""
     for name in recipe.train.report_to:
-        if find_spec(name) is None:
+        spec = find_spec(name)
+        if spec is None or spec.origin is None:  # a mere folder of that name is no package
             raise FlagError(
                 f"needs the package {name}", where="--report_to", hint=f"pip install {name}"
             )
