@@ -54,8 +54,7 @@ def save_once(training: Training, update: int = 1) -> Checkpoint:
         training.loaded.model,
         training.recipe,
         state(update),
-        optimizer=training.optimizer,
-        random=training.random,
+        training.take_snapshot(),
     )
 
 

@@ -20,6 +20,7 @@ from selfhood.errors import FlagError, InputError, SelfhoodError
 from selfhood.recipe import Recipe
 from selfhood.run import Checkpoint, Run, find_checkpoint, find_resumable
 from selfhood.training.loop import Outcome, Training, UpdateSums
+from selfhood.training.snapshot import Snapshot
 from tests.tiny import tiny_model
 
 NUM_UPDATES = 8
@@ -263,10 +264,10 @@ def test_a_full_disk_in_the_middle_costs_a_checkpoint_and_not_the_run(
 ) -> None:
     write = Training.write_checkpoint
 
-    def sometimes(self: Training) -> Checkpoint:
+    def sometimes(self: Training, snapshot: Snapshot) -> Checkpoint:
         if self.state.update == 3:
             raise SelfhoodError("cannot be written: No space left on device")
-        return write(self)
+        return write(self, snapshot)
 
     monkeypatch.setattr(Training, "write_checkpoint", sometimes)
     outcome = train(argv(base, tmp_path))
@@ -278,7 +279,7 @@ def test_a_full_disk_in_the_middle_costs_a_checkpoint_and_not_the_run(
 def test_the_end_that_cannot_be_saved_is_an_error(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def never(self: Training) -> Checkpoint:
+    def never(self: Training, snapshot: Snapshot) -> Checkpoint:
         raise SelfhoodError("cannot be written: No space left on device")
 
     monkeypatch.setattr(Training, "write_checkpoint", never)

@@ -31,6 +31,10 @@ def plan(recipe: Recipe, *, num_processes: int | None = None) -> Plan:
 
     if num_processes is None:
         num_processes = Place.from_environment(os.environ).size
+    if recipe.train.fsdp and num_processes == 1:
+        raise FlagError(
+            "one process has nobody to share with", where="--fsdp", hint="set NPROC_PER_NODE"
+        )
     check_model(recipe.model)
     check_trackers(recipe)
     mixture = read_mixture(recipe)

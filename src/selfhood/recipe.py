@@ -25,6 +25,7 @@ Schedule = Literal["cosine", "linear", "constant"]
 Moments = Literal["steps", "epoch", "no"]
 Tuner = Literal["lora"]
 LoraStart = Literal["true", "gaussian"]
+Sharding = Literal["fsdp2"]
 Backend = Literal["native"]
 Tracker = Literal["tensorboard", "wandb", "swanlab", "mlflow"]
 
@@ -173,6 +174,9 @@ class TrainOptions(Options):
     )
     output_dir: str | None = option(None, "where runs go; default: output")
     add_version: bool = option(True, "put each run in its own vN-<date>-<time> folder")
+    fsdp: Sharding | None = option(
+        None, "spread the weights over the processes; default: each holds all of them"
+    )
     token_budget: int = option(2048, "most tokens in one forward pass", minimum=64)
 
     def samples_per_update(self, num_processes: int = 1) -> int:

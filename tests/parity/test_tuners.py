@@ -152,7 +152,7 @@ def test_with_dropout_the_gradient_is_that_of_the_plain_loop_in_the_mean(tmp_pat
 @pytest.mark.parametrize("name", LORA)
 def test_a_checkpoint_of_loras_kin_is_read_back_and_merges(name: str, tmp_path: Path) -> None:
     training = tiny_training(tmp_path, ROWS, **LORA[name])
-    checkpoint = training.write_checkpoint()
+    checkpoint = training.write_checkpoint(training.take_snapshot())
     ids = torch.tensor([ROWS[0].ids])
     with torch.inference_mode():
         expected = training.loaded.model.eval()(ids).logits

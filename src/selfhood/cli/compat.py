@@ -96,6 +96,11 @@ VALUES: Mapping[str, Mapping[str, str]] = {
         "flash_attention_2": "sdpa",
         "flash_attention_3": "sdpa",
     },
+    "fsdp": {
+        "full_shard": "fsdp2",
+        "full_shard auto_wrap": "fsdp2",
+        **dict.fromkeys(("", "none", "false"), "None"),
+    },
     # YAML reads an unquoted `no` as false.
     "save_strategy": {"false": "no"},
     "eval_strategy": {"false": "no"},
@@ -329,8 +334,7 @@ UNSUPPORTED: Mapping[str, Unsupported] = {
     "enable_channel_loss": Unsupported(),
     "dataloader_drop_last": Unsupported("every row is trained"),
     "deepspeed": Unsupported(ONE_EACH),
-    "fsdp": Unsupported(ONE_EACH),
-    "fsdp_config": Unsupported(ONE_EACH),
+    "fsdp_config": Unsupported("see --fsdp fsdp2"),
     "sequence_parallel_size": Unsupported("a row is never cut among processes", (*OFF, "1")),
     "resume_only_model": Unsupported("to start anew from its weights use --adapters"),
     "ignore_data_skip": Unsupported("to start anew from its weights use --adapters"),

@@ -47,13 +47,20 @@ def load_config(path: Path) -> Any:
     return AutoConfig.from_pretrained(path, trust_remote_code=False)
 
 
-def load_model(path: Path, *, dtype: Dtype | None, attention: Attention | None) -> Loaded:
-    """Load for training or inference. Weights are safetensors or GGUF, never pickles."""
+def load_model(
+    path: Path,
+    *,
+    dtype: Dtype | None,
+    attention: Attention | None,
+    device: torch.device | None = None,
+) -> Loaded:
+    """Load for training or inference, onto the best device or another. Weights are safetensors or
+    GGUF, never pickles."""
     from transformers import AutoModelForCausalLM
 
     _quiet_transformers()
-    device = best_device()
-    wanted = best_dtype(device, dtype)
+    wanted = best_dtype(best_device(), dtype)
+    device = device or best_device()
     options: dict[str, Any] = {"dtype": wanted, "attn_implementation": attention or "sdpa"}
     try:
         if path.is_file():

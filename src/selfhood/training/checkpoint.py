@@ -15,15 +15,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from torch.optim import Optimizer
+from safetensors.torch import save_file
 
 from selfhood.data.encode import Sample
 from selfhood.data.mix import Order
 from selfhood.files import hash_text, new_folder, read_json, write_json
-from selfhood.model.adapters import trainable
 from selfhood.recipe import Recipe
 from selfhood.run import ARGS, MOMENTS, STATE, Checkpoint, Run, write_manifest
-from selfhood.training.moments import RandomState, save_moments
+from selfhood.training.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,19 +50,22 @@ def save(
     model: Any,
     recipe: Recipe,
     state: TrainState,
-    *,
-    optimizer: Optimizer,
-    random: RandomState,
+    snapshot: Snapshot,
 ) -> Checkpoint:
     """Everything that answering needs, and going on."""
     checkpoint = run.checkpoint(state.update)
     with new_folder(checkpoint.path) as folder:
         # "auto" would ask the hub for the base's vocabulary size; this house never resizes it.
-        model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+        model.save_pretrained(
+            folder,
+            state_dict=snapshot.weights,
+            safe_serialization=True,
+            save_embedding_layers=False,
+        )
         # peft's model card would carry paths of this machine and says nothing about this model.
         (folder / "README.md").unlink(missing_ok=True)
         if not recipe.train.save_only_model:
-            save_moments(folder / MOMENTS, optimizer, trainable(model), random)
+            save_file(snapshot.memory, folder / MOMENTS)
         write_json(folder / ARGS, recipe.to_json())
         write_json(folder / STATE, asdict(state))
         write_manifest(folder)

@@ -22,13 +22,14 @@ from selfhood.training.batch import Batch, to_batch
 from selfhood.training.checkpoint import TrainState, fingerprint, prune, save
 from selfhood.training.due import saving_is_due, validating_is_due
 from selfhood.training.layout import layout_of
-from selfhood.training.loss import ChunkedLoss
+from selfhood.training.loss import ChunkedLoss, WholeLoss
 from selfhood.training.metrics import EvalRecord, Metrics, TrainRecord, Unheard, peak_memory_gib
-from selfhood.training.moments import RandomState, random_state, set_random_state
 from selfhood.training.optimizer import make_optimizer, set_rate
 from selfhood.training.rate import learning_rate
-from selfhood.training.schedule import Pack
+from selfhood.training.schedule import Pack, for_nothing
+from selfhood.training.sharding import is_sharded, whole
 from selfhood.training.shares import shares
+from selfhood.training.snapshot import Snapshot, random_state, take_snapshot
 from selfhood.training.stop import StopAskedError, StopSignals
 from selfhood.training.world import World
 
@@ -82,7 +83,7 @@ class Training:
         self.run = run
         self.layout = layout_of(loaded.model.config)
         self.world = world
-        self.loss = ChunkedLoss(loaded.model)
+        self.loss = (WholeLoss if is_sharded(loaded.model) else ChunkedLoss)(loaded.model)
         self.weights = [weight for _, weight in trainable(loaded.model)]
         self.optimizer = make_optimizer(loaded.model, recipe)
         self.stop = StopSignals()
@@ -97,11 +98,10 @@ class Training:
         )
         self.random = random_state(loaded.device)
 
-    def go_on_from(self, state: TrainState, random: RandomState) -> None:
-        """Stand where another process stood; weights and moments are given back elsewhere."""
+    def go_on_from(self, state: TrainState) -> None:
+        """Stand where another process stood; weights and memory are given back elsewhere."""
         self.state = state
-        self.random = random
-        set_random_state(random, self.loaded.device)
+        self.random = random_state(self.loaded.device)
 
     def fit(self, metrics: Metrics | Unheard) -> Outcome:
         """Run every update that is left; the last one is always saved."""
@@ -128,7 +128,8 @@ class Training:
         rate = learning_rate(self.options, update - 1, self.order.num_updates)
         set_rate(self.optimizer, rate)
         sums = self.accumulate(samples)
-        norm = torch.nn.utils.clip_grad_norm_(self.weights, self.options.max_grad_norm or math.inf)
+        longest = self.options.max_grad_norm or math.inf
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.weights, longest))
         if not math.isfinite(sums.loss) or not torch.isfinite(norm):
             raise SelfhoodError(
                 f"loss {sums.loss:g}, gradient norm {float(norm):g}",
@@ -150,7 +151,7 @@ class Training:
 
         Each process computes those of its share; the sums are the same on all.
         """
-        packs = self.layout.lay_out(self._share(samples), self.options.token_budget)
+        packs = self._passes(samples)
         weight, num_stops = self.world.sum_numbers(
             sum(sum(each.target_weights) for each in packs), self.stop.is_asked
         )
@@ -173,9 +174,19 @@ class Training:
             num_tokens=num_tokens,
         )
 
-    def _share(self, samples: Sequence[Sample]) -> Sequence[Sample]:
-        """What this process computes of what all of them have in hand."""
-        return shares(samples, self.world.size)[self.world.rank]
+    def _passes(self, samples: Sequence[Sample]) -> list[Pack]:
+        """What this process computes of what all of them have in hand.
+
+        Sharded weights are gathered pass by pass: then all processes make as many passes, some of
+        them for nothing.
+        """
+        share = shares(samples, self.world.size)[self.world.rank]
+        packs = self.layout.lay_out(share, self.options.token_budget)
+        if not is_sharded(self.loaded.model):
+            return packs
+        num_idle = self.world.largest(len(packs)) - len(packs)
+        idle = for_nothing(self.layout.lay_out(samples[:1], self.options.token_budget)[0])
+        return [*packs, *num_idle * [idle]]
 
     def _batch(self, pack: Pack) -> Batch:
         return to_batch(
@@ -213,7 +224,7 @@ class Training:
         started = time.monotonic()
         nll = correct = weight = 0.0
         self.loaded.model.eval()
-        for each in self.layout.lay_out(self._share(self.val_samples), self.options.token_budget):
+        for each in self._passes(self.val_samples):
             sums = self.loss.measure(self._batch(each))
             nll += sums.nll
             correct += sums.correct
@@ -255,25 +266,22 @@ class Training:
 
     def _save(self) -> None:
         """A full disk in the middle of a run costs a checkpoint, not the run."""
+        snapshot = self.take_snapshot()
         if not self.world.is_first:
             return
         try:
-            self.write_checkpoint()
+            self.write_checkpoint(snapshot)
         except SelfhoodError as error:
             if self.state.update == self.order.num_updates:
                 raise
             warn(f"{error}; the run goes on, and saves again later")
 
-    def write_checkpoint(self) -> Checkpoint:
-        """Of the state after the last whole update."""
-        checkpoint = save(
-            self.run,
-            self.loaded.model,
-            self.recipe,
-            self.state,
-            optimizer=self.optimizer,
-            random=self.random,
-        )
+    def take_snapshot(self) -> Snapshot:
+        """Of the state after the last whole update; all processes must take it."""
+        return take_snapshot(self.loaded.model, self.optimizer, self.random, self.world)
+
+    def write_checkpoint(self, snapshot: Snapshot) -> Checkpoint:
+        checkpoint = save(self.run, self.loaded.model, self.recipe, self.state, snapshot)
         if self.options.save_total_limit is not None:
             prune(self.run, keep=self.options.save_total_limit, spare=self.state.best_update)
         return checkpoint
@@ -281,10 +289,11 @@ class Training:
     def _leave(self) -> NoReturn:
         """Save what was learnt before the update that was cut, and say how to go on."""
         self.optimizer.zero_grad(set_to_none=True)
+        snapshot = self.take_snapshot()
         checkpoint = self.run.checkpoint(self.state.update)
         if self.state.update and self.world.is_first:
             if not checkpoint.path.is_dir():
-                self.write_checkpoint()
+                self.write_checkpoint(snapshot)
             say(f"\nsaved {checkpoint.path}")
             say(f"go on with: selfhood sft --resume_from_checkpoint {checkpoint.path}")
         raise KeyboardInterrupt

@@ -104,6 +104,15 @@ class ChunkedLoss:
         return torch.equal(self._head(hidden_1TD), logits_1TV)
 
 
+class WholeLoss(ChunkedLoss):
+    """Of a model that must be called as a whole, because its weights come together only then. All
+    logits of a pass exist at once, at trained positions."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._decoder = self._head = None
+
+
 def _total(parts: list[tuple[Tensor, Tensor]], batch: Batch) -> LossSums:
     return LossSums(
         nll=sum(float(nll) for nll, _ in parts),

@@ -31,7 +31,7 @@ the ``last`` rule are our own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from selfhood.data.encode import Sample
 
@@ -146,6 +146,11 @@ def _stack(chains: Sequence[Pack]) -> Pack:
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     length = min(len(a), len(b))
     return next((i for i in range(length) if a[i] != b[i]), length)
+
+
+def for_nothing(pack: Pack) -> Pack:
+    """The same pass, with no part in the gradient."""
+    return replace(pack, target_weights=(0.0,) * len(pack.target_weights))
 
 
 def _lay_out(samples: Sequence[Sample]) -> Pack:

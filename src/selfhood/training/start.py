@@ -5,19 +5,21 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 import torch
+from safetensors.torch import load_file
 
 from selfhood.console import say
 from selfhood.errors import FlagError, InputError
 from selfhood.files import sweep, write_json
 from selfhood.model.adapters import attach, describe, restore, trainable
-from selfhood.model.load import load_model
+from selfhood.model.load import best_device, load_model
 from selfhood.recipe import Recipe, TunerOptions
 from selfhood.run import ARGS, MOMENTS, Checkpoint, Run
 from selfhood.training.checkpoint import TrainState
 from selfhood.training.loop import Outcome, Training
 from selfhood.training.metrics import Metrics, Unheard
-from selfhood.training.moments import load_moments
 from selfhood.training.plan import Plan
+from selfhood.training.sharding import shard
+from selfhood.training.snapshot import give_moments, set_random_state
 from selfhood.training.world import World
 
 
@@ -28,7 +30,7 @@ def train_plan(plan: Plan, run: Run, world: World, checkpoint: Checkpoint | None
     if world.is_first:
         sweep(run.path)
         write_json(run.path / ARGS, plan.recipe.to_json())  # a full or read-only disk says so now
-    training = open_training(plan, run, world)
+    training = open_training(plan, run, world, checkpoint)
     if checkpoint is not None:
         go_on(training, checkpoint)
     with open_metrics(training) as metrics:
@@ -51,20 +53,27 @@ def open_metrics(training: Training) -> Metrics | Unheard:
     return Metrics(training.run, training.recipe, after=training.state.update)
 
 
-def open_training(plan: Plan, run: Run, world: World) -> Training:
-    """The model, with new weights to train."""
+def open_training(plan: Plan, run: Run, world: World, checkpoint: Checkpoint | None) -> Training:
+    """The model, with new weights to train or those of a checkpoint."""
     recipe = plan.recipe
     loaded = load_model(
-        plan.model_path, dtype=recipe.model.torch_dtype, attention=recipe.model.attn_impl
+        plan.model_path,
+        dtype=recipe.model.torch_dtype,
+        attention=recipe.model.attn_impl,
+        device=torch.device("cpu") if recipe.train.fsdp else None,
     )
     tuned = attach(
         loaded.model, recipe.tuner, base=recipe.model.model or "", seed=recipe.train.seed
     )
     say(f"model    {describe(tuned)}, {str(loaded.dtype).removeprefix('torch.')}, {loaded.device}")
+    if checkpoint is not None:
+        restore(tuned, checkpoint.path)
+    if recipe.train.fsdp:
+        shard(tuned, best_device())
     torch.manual_seed(recipe.train.seed + world.rank)  # dropout differs from process to process
     return Training(
         recipe,
-        replace(loaded, model=tuned),
+        replace(loaded, model=tuned, device=best_device()),
         samples=plan.samples,
         val_samples=plan.val_samples,
         order=plan.order,
@@ -74,8 +83,8 @@ def open_training(plan: Plan, run: Run, world: World) -> Training:
 
 
 def go_on(training: Training, checkpoint: Checkpoint) -> None:
-    """Give a run everything back that the checkpoint holds: the end is, to the byte, that of a run
-    which was never cut."""
+    """Give a run with a checkpoint's weights all else that the checkpoint holds: the end is, to the
+    byte, that of a run which was never cut."""
     state = TrainState.of(checkpoint)
     if state.data != training.state.data:
         raise InputError(
@@ -95,10 +104,10 @@ def go_on(training: Training, checkpoint: Checkpoint) -> None:
             where=str(checkpoint.path),
             hint="give more --num_train_epochs or --max_steps",
         )
-    restore(training.loaded.model, checkpoint.path)
-    weights = trainable(training.loaded.model)
-    random = load_moments(checkpoint.path / MOMENTS, training.optimizer, weights)
-    training.go_on_from(state, random)
+    memory = load_file(checkpoint.path / MOMENTS)
+    give_moments(training.optimizer, trainable(training.loaded.model), memory)
+    set_random_state(memory, training.loaded.device, training.world.rank)
+    training.go_on_from(state)
     say(f"going on from update {state.update} of {training.order.num_updates}")
 
 

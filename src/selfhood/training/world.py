@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from selfhood.errors import InputError, PeerError, SelfhoodError
 from selfhood.model.load import best_device
@@ -46,11 +47,12 @@ class World:
         """Every weight's gradient becomes the sum over the processes; none counts as zeros."""
         if self.size == 1:
             return
-        for weight in weights:
-            if weight.grad is None:
-                weight.grad = torch.zeros_like(weight)
-        for bucket in _buckets([weight.grad for weight in weights if weight.grad is not None]):
+        grads = [_gradient(weight) for weight in weights]
+        for bucket in _buckets([grad for grad in grads if not isinstance(grad, DTensor)]):
             self._sum_together(bucket)
+        for grad in grads:
+            if isinstance(grad, DTensor):  # of sharded weights: the backward pass averaged them
+                grad.mul_(self.size)
 
     def sum_numbers(self, *numbers: float) -> tuple[float, ...]:
         """Each number becomes the sum over the processes."""
@@ -60,6 +62,25 @@ class World:
         with _together():
             dist.all_reduce(summed)
         return tuple(summed.tolist())
+
+    def largest(self, number: int) -> int:
+        """The largest of all processes' numbers."""
+        if self.size == 1:
+            return number
+        largest = torch.tensor(number, device=self.device)
+        with _together():
+            dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return int(largest)
+
+    def collect(self, tensor: Tensor) -> list[Tensor]:
+        """The tensors of all processes, by rank; they have one shape."""
+        if self.size == 1:
+            return [tensor]
+        mine = tensor.to(self.device)
+        found = [torch.empty_like(mine) for _ in range(self.size)]
+        with _together():
+            dist.all_gather(found, mine)
+        return [each.to(tensor.device) for each in found]
 
     def agree(self, text: str) -> str:
         """The first process's text."""
@@ -124,6 +145,12 @@ def _together() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise PeerError("another process of this run has ended") from error
+
+
+def _gradient(weight: nn.Parameter) -> Tensor:
+    if weight.grad is None:
+        weight.grad = torch.zeros_like(weight)
+    return weight.grad
 
 
 def _buckets(grads: Sequence[Tensor]) -> Iterator[list[Tensor]]:
