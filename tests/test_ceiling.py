@@ -14,6 +14,7 @@ from selfhood.data.ceiling import Ceiling, is_byte_level
 from selfhood.data.encode import encode
 from selfhood.data.render import Renderer
 from selfhood.errors import DataError
+from tests.stored import stored
 from tests.tiny import CHAT_TEMPLATE, tiny_tokenizer
 from tests.tiny_training import tokenizer
 
@@ -26,6 +27,10 @@ def talk(*turns: str, system: str | None = None) -> Conversation:
     if system is not None:
         messages.insert(0, Message("system", system))
     return Conversation(messages=tuple(messages), origin="a.json:1")
+
+
+def ceiling(row: Conversation, renderer: Renderer) -> float:
+    return Ceiling(stored([row]), renderer)(0)
 
 
 def with_template(template: str) -> Renderer:
@@ -45,13 +50,13 @@ def test_no_row_has_more_tokens(
 ) -> None:
     renderer = Renderer(tokenizer(), system)
     row = talk(*(text for pair in turns for text in pair), system=own)
-    assert len(encode(row, renderer).ids) <= Ceiling(renderer)(row)
+    assert len(encode(row, renderer).ids) <= ceiling(row, renderer)
 
 
 def test_the_ceiling_is_near_where_every_byte_is_a_token() -> None:
     renderer = Renderer(tokenizer(), "S")
     row = talk("你是谁?" * 20, "我是小狐。" * 20)
-    assert Ceiling(renderer)(row) < len(encode(row, renderer).ids) + 200
+    assert ceiling(row, renderer) < len(encode(row, renderer).ids) + 200
 
 
 @pytest.mark.parametrize(
@@ -61,13 +66,12 @@ def test_a_template_that_changes_or_repeats_texts_has_no_ceiling(filtered: str) 
     template = CHAT_TEMPLATE.replace("message['content']", filtered.replace("m.", "message."))
     renderer = with_template(template)
     is_harmless = filtered.endswith("upper")  # the probe has no letters, and these keep their size
-    assert (Ceiling(renderer)(talk("q", "a")) < math.inf) is is_harmless
+    assert (ceiling(talk("q", "a"), renderer) < math.inf) is is_harmless
 
 
 def test_text_that_a_normalizer_may_lengthen_has_no_ceiling() -> None:
-    ceiling = Ceiling(Renderer(tokenizer()))
-    assert ceiling(talk("\u0958", "a")) == math.inf
-    assert ceiling(talk("\u0915", "a")) < math.inf
+    assert ceiling(talk("\u0958", "a"), Renderer(tokenizer())) == math.inf
+    assert ceiling(talk("\u0915", "a"), Renderer(tokenizer())) < math.inf
 
 
 def test_only_byte_level_tokenizers_keep_the_promise() -> None:
@@ -80,10 +84,10 @@ def test_only_byte_level_tokenizers_keep_the_promise() -> None:
     other = tiny_tokenizer()
     other.backend_tokenizer.normalizer = normalizers.NFKC()
     assert not is_byte_level(other)
-    assert Ceiling(Renderer(other))(talk("q", "a")) == math.inf
+    assert ceiling(talk("q", "a"), Renderer(other)) == math.inf
 
 
 def test_roles_that_a_template_refuses_are_found_without_reading_the_text() -> None:
     strict = with_template("{{ raise_exception('no system role') }}")
     with pytest.raises(DataError, match=r"a.json:1: the model's chat template refuses it: no sys"):
-        Ceiling(strict)(talk("q", "a"))
+        ceiling(talk("q", "a"), strict)

@@ -9,6 +9,7 @@ import pytest
 from selfhood.chat import Conversation, Message
 from selfhood.data.encode import Sample, encode, encode_all, shorten
 from selfhood.data.render import Renderer
+from tests.stored import stored
 from tests.tiny_training import SYSTEM, row, tokenizer
 
 TALK = ("你好", "你好！", "你是谁？", "我是小狐🦊。")
@@ -33,7 +34,7 @@ def conversation(*turns: str, origin: str = "rows.jsonl:7") -> Conversation:
 
 def encoded(*rows: Conversation, **options: Any) -> Any:
     settings = {"max_length": 10_000, "truncation": "delete", **options}
-    return encode_all(rows, Renderer(tokenizer(), SYSTEM), **settings)
+    return encode_all(stored(rows), Renderer(tokenizer(), SYSTEM), **settings)
 
 
 def test_every_reply_and_its_end_mark_are_trained_and_nothing_else() -> None:

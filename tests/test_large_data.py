@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from selfhood import api
+from selfhood.chat import Conversation
 from selfhood.data import encode as encoding
 from selfhood.data import row_cache
 from selfhood.data.encode import Sample, encode, encode_all
@@ -19,7 +20,7 @@ from selfhood.data.render import Renderer
 from selfhood.errors import DataError
 from selfhood.recipe import Recipe
 from selfhood.training.plan import Plan
-from tests.test_row_store import numbered
+from tests.stored import numbered, stored
 from tests.tiny import tiny_model
 from tests.tiny_training import tokenizer
 
@@ -93,7 +94,7 @@ def test_two_plans_of_one_recipe_are_the_same() -> None:
 def test_samples_are_those_of_a_loop_that_encodes_every_row() -> None:
     rows = numbered(300)
     renderer = Renderer(tokenizer(), "S")
-    encoded = encode_all(rows, renderer, max_length=300, truncation="delete")
+    encoded = encode_all(stored(rows), renderer, max_length=300, truncation="delete")
     expected = [sample for row in rows if len((sample := encode(row, renderer)).ids) <= 300]
     assert 100 < len(expected) < 300
     assert list(encoded.samples) == expected
@@ -112,7 +113,9 @@ def test_rows_that_surely_fit_are_not_tokenised_before_they_are_trained(
         return encode(row, renderer)
 
     monkeypatch.setattr(encoding, "encode", counted)
-    result = encode_all(numbered(300), Renderer(tokenizer()), max_length=600, truncation="delete")
+    result = encode_all(
+        stored(numbered(300)), Renderer(tokenizer()), max_length=600, truncation="delete"
+    )
     assert len(encoded) < 100
     before = len(encoded)
     assert len(result.samples[0].ids) < 600
@@ -125,7 +128,7 @@ def test_a_row_whose_roles_the_template_refuses_stops_even_large_data_before_tra
     bad = rows[40].messages[1:]
     with pytest.raises(DataError, match="no question comes before the answer"):
         encode_all(
-            [*rows, type(rows[0])(messages=bad, origin="bad.json:1")],
+            stored([*rows, Conversation(messages=bad, origin="bad.json:1")]),
             Renderer(tokenizer()),
             max_length=400,
             truncation="delete",

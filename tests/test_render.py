@@ -13,6 +13,7 @@ from selfhood.data.encode import Sample, encode, encode_all, shorten
 from selfhood.data.render import Renderer
 from selfhood.errors import DataError, SelfhoodError
 from selfhood.recipe import Truncation
+from tests.stored import stored
 from tests.tiny import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
@@ -123,7 +124,9 @@ def test_a_base_model_without_a_template_is_refused() -> None:
 
 
 def lengths(conversations: list[Conversation], limit: int, how: Truncation) -> list[int]:
-    encoded = encode_all(conversations, Renderer(TOKENIZER), max_length=limit, truncation=how)
+    encoded = encode_all(
+        stored(conversations), Renderer(TOKENIZER), max_length=limit, truncation=how
+    )
     return [len(encoded.samples), encoded.num_deleted, encoded.num_truncated]
 
 

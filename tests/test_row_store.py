@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfhood.chat import ROLES, Conversation, Message
-from selfhood.data.row_store import ROWS, STARTS, RowWriter, StoredRows, open_rows, temporary_file
+from selfhood.data.row_store import ABOUT, ROWS, RowWriter, open_rows, temporary_file
+from selfhood.data.rows import UNKNOWN, extent_of
 from selfhood.errors import SelfhoodError
+from tests.stored import numbered, stored
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 messages = st.builds(Message, st.sampled_from(ROLES), texts, st.none() | st.booleans())
@@ -25,24 +26,11 @@ conversations = st.builds(
 )
 
 
-def stored(rows: Sequence[Conversation]) -> StoredRows:
-    with temporary_file() as file:
-        writer = RowWriter(file)
-        for row in rows:
-            writer.append(row)
-        return writer.rows()
-
-
-def numbered(count: int) -> list[Conversation]:
-    return [
-        Conversation(messages=(Message("user", f"{n}?"), Message("assistant", "n" * n)), origin="o")
-        for n in range(count)
-    ]
-
-
 @given(rows=st.lists(conversations))
 def test_rows_come_back_as_they_were(rows: list[Conversation]) -> None:
-    assert list(stored(rows)) == rows
+    store = stored(rows)
+    assert list(store) == rows
+    assert [store.extent(number) for number in range(len(rows))] == [*map(extent_of, rows)]
 
 
 def test_a_file_name_that_is_no_text_comes_back() -> None:
@@ -55,6 +43,11 @@ def test_rows_with_a_placeholder_are_marked() -> None:
     answers = ("I am {{NAME}}", "2", "by {{AUTHOR}}")
     rows = [Conversation(messages=(Message("assistant", text),), origin="o") for text in answers]
     assert list(stored(rows).marked) == [1, 0, 1]
+
+
+def test_the_size_of_text_that_a_normalizer_may_lengthen_is_not_known() -> None:
+    row = Conversation(messages=(Message("user", "\u0958"),), origin="o")
+    assert stored([row]).extent(0).num_bytes == UNKNOWN
 
 
 def test_several_threads_read_at_once() -> None:
@@ -89,10 +82,11 @@ def test_a_saved_folder_opens_and_may_be_deleted_then(tmp_path: Path) -> None:
     assert store is not None
     (tmp_path / ROWS).unlink()
     assert (list(store), store.num_skipped) == (rows, 1)
+    assert [store.extent(number) for number in range(len(rows))] == [*map(extent_of, rows)]
 
 
-@pytest.mark.parametrize("name", [ROWS, STARTS])
-@pytest.mark.parametrize("cut", [0, 3, 8])
+@pytest.mark.parametrize("name", [ROWS, ABOUT, "starts", "sizes", "shapes", "marked"])
+@pytest.mark.parametrize("cut", [0, 2, 4])
 def test_a_folder_with_a_file_cut_or_missing_does_not_open(
     tmp_path: Path, name: str, cut: int
 ) -> None:

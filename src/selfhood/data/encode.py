@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from selfhood.chat import Conversation
 from selfhood.data.ceiling import Ceiling
 from selfhood.data.render import Renderer
-from selfhood.data.rows import Chosen, Lazy
+from selfhood.data.rows import Chosen, Lazy, Rows
 from selfhood.errors import DataError
 from selfhood.recipe import Truncation
 
@@ -86,7 +86,7 @@ class Encoder:
 class Samples(Lazy[Sample]):
     """Rows that are encoded when they are asked for."""
 
-    def __init__(self, rows: Sequence[Conversation], encoder: Encoder) -> None:
+    def __init__(self, rows: Rows, encoder: Encoder) -> None:
         self._rows = rows
         self._encoder = encoder
 
@@ -136,7 +136,7 @@ class Encoded:
 
 
 def encode_all(
-    rows: Sequence[Conversation],
+    rows: Rows,
     renderer: Renderer,
     *,
     max_length: int,
@@ -145,13 +145,14 @@ def encode_all(
     """Decide which rows become samples. A few rows are all encoded here, so that their errors are
     raised here; of many rows only those that are drawn, and those that may be too long."""
     encoder = Encoder(renderer, max_length=max_length, truncation=truncation)
-    ceiling = Ceiling(renderer)
+    ceiling = Ceiling(rows, renderer)
     drawn = _drawn(len(rows))
     kept, tokens, trained = array("Q"), array("Q"), array("Q")
     longest = num_deleted = num_truncated = 0
-    for number, row in enumerate(rows):
-        most = math.inf if number in drawn else ceiling(row)
+    for number in range(len(rows)):
+        most = math.inf if number in drawn else ceiling(number)
         if most > max_length:
+            row = rows[number]
             sample = encoder(row)
             if sample is None:
                 num_deleted += 1

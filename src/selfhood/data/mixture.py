@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from selfhood.chat import Conversation
 from selfhood.data.mix import Split, split_and_sample
-from selfhood.data.naming import Named, Naming, check_effect, unquoted
-from selfhood.data.rows import Chained, Chosen
+from selfhood.data.naming import Naming, check_effect, unquoted
+from selfhood.data.rows import Chained, Chosen, Named, Rows
 from selfhood.data.spec import DatasetSpec
 from selfhood.errors import FlagError
 from selfhood.files import read_json
@@ -44,8 +43,8 @@ class SourceShare:
 class Mixture:
     """All rows of a run, in source order, and where they came from."""
 
-    train: Sequence[Conversation]
-    val: Sequence[Conversation]
+    train: Rows
+    val: Rows
     shares: tuple[SourceShare, ...]
     warnings: tuple[str, ...]
 
@@ -65,8 +64,8 @@ def read_mixture(recipe: Recipe) -> Mixture:
         rename=_columns(options.columns),
     )
     generator = random.Random(data_seed(recipe)) if options.dataset_shuffle else None
-    train: list[Sequence[Conversation]] = []
-    val: list[Sequence[Conversation]] = []
+    train: list[Rows] = []
+    val: list[Rows] = []
     shares: list[SourceShare] = []
     takes_name = False
     for text in options.dataset:

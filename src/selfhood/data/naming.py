@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from selfhood.chat import Conversation
-from selfhood.data.rows import Lazy
 from selfhood.errors import DataError, FlagError
 from selfhood.persona import Bilingual, Persona, language_of
 
@@ -87,20 +86,6 @@ def fill(row: Conversation, naming: Naming) -> Conversation:
             replace(message, content=message.content.replace(mark, word)) for message in messages
         )
     return replace(row, messages=messages)
-
-
-class Named(Lazy[Conversation]):
-    """Rows with their placeholders replaced."""
-
-    def __init__(self, rows: Sequence[Conversation], naming: Naming) -> None:
-        self._rows = rows
-        self._naming = naming
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def item(self, number: int) -> Conversation:
-        return fill(self._rows[number], self._naming)
 
 
 def unquoted(flag: str, value: Bilingual) -> str | None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfhood.chat import Conversation
 from selfhood.data.encode import Encoded, Lengths, Sample, encode_all
 from selfhood.data.mix import Order
 from selfhood.data.mixture import Mixture, data_seed
 from selfhood.data.render import Renderer
+from selfhood.data.rows import Rows
 from selfhood.errors import InputError
 from selfhood.model.load import context_length, load_config, load_tokenizer, overrides_dtype
 from selfhood.recipe import Recipe, TrainOptions
@@ -99,9 +99,7 @@ def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path, *, num_process
     )
 
 
-def _encode(
-    rows: Sequence[Conversation], renderer: Renderer, recipe: Recipe, config: Any
-) -> Encoded:
+def _encode(rows: Rows, renderer: Renderer, recipe: Recipe, config: Any) -> Encoded:
     return encode_all(
         rows,
         renderer,
