@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
+from bench.persona import PERSONA, SYSTEM
 from bench.sides import Side, packed, plain
 from selfhood.data.corpus import identity_corpus
 from selfhood.data.encode import encode
@@ -23,11 +24,8 @@ from selfhood.data.render import Renderer
 from selfhood.model.adapters import attach, trainable
 from selfhood.model.load import load_model
 from selfhood.opening import locate_model
-from selfhood.persona import Bilingual, Persona
 from selfhood.recipe import ModelOptions, TunerOptions
 from selfhood.starter import STARTER_ID
-
-PERSONA = Persona(name=Bilingual("小狐", "Kitsu"), author=Bilingual("林间实验室", "Forest Lab"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ def main() -> None:
     options = parser.parse_args()
     path = locate_model(ModelOptions(model=STARTER_ID))
     loaded = load_model(path, dtype=options.dtype, attention=None)
-    renderer = Renderer(loaded.tokenizer, "You are a helpful assistant.")
+    renderer = Renderer(loaded.tokenizer, SYSTEM)
     samples = [encode(row, renderer) for row in identity_corpus(PERSONA, seed=1)[:16]]
     model = attach(loaded.model, TunerOptions(), base="starter", seed=0).train()
     seconds: dict[str, list[float]] = {contender.name: [] for contender in CONTENDERS}

@@ -17,15 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.held_out import QUESTIONS, Score, score
+from bench.persona import PERSONA, SYSTEM
 from selfhood import api
 from selfhood.chat import Message
 from selfhood.engine.types import Request, Sampling, fold
-from selfhood.persona import Bilingual, Persona
 from selfhood.recipe import ModelOptions, Recipe
 from selfhood.starter import STARTER_ID
-
-PERSONA = Persona(name=Bilingual("小狐", "Kitsu"), author=Bilingual("林间实验室", "Forest Lab"))
-SYSTEM = "You are a helpful assistant."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
