@@ -1,178 +1,349 @@
-"""Seconds and memory of an optimizer update on one GPU: selfhood's schedule against the plain loop.
+"""Seconds and memory of an update at Qwen2.5-7B's shape: selfhood's schedule and the plain loop.
 
-    python -m bench.gpu_update [--out FILE] [--layers 28]
+    python -m bench.gpu_update --write                    LoRA on bfloat16 weights
+    python -m bench.gpu_update --write --quantised        the same on nf4 weights (bitsandbytes)
+    python -m bench.gpu_update --shape tiny               tries the script anywhere, in seconds
 
-The model has Qwen2.5-7B-Instruct's shape and random weights in bfloat16 (speed and memory do not
-depend on the values, and nothing has to be downloaded). The plain loop is what the tutorials'
-flags mean elsewhere: batch 1, accumulation 16, activation checkpointing on, logits at every token.
+The model has the shape of Qwen2.5-7B-Instruct and random weights, made on the device: speed and
+memory do not depend on the values, and nothing has to be downloaded. The plain loop is what the
+tutorials' flags mean elsewhere: batch 1, accumulation 16, activation checkpointing on, logits at
+every token.
 
     identity   16 rows of about 60 tokens, as the identity data sets have them
-    mixed      rows of 60 (a third) and of 165 tokens (two thirds), as the tutorials' mix has them
+    mixed      rows of 60 (a third) and of about 165 tokens (two thirds), as in the tutorials' mix
+    3k         16 rows that make one pass of 3,070 tokens
     long       16 rows of 2,048 tokens
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
+import itertools
 import random
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from bench.peers.page import Aim, aims_table, bound_aim, machine, publish, ratio_aim
 from bench.sides import Side, packed, plain
 from selfhood.data.encode import Sample
 from selfhood.model.adapters import attach, trainable
+from selfhood.model.load import best_device
 from selfhood.recipe import TunerOptions
+from selfhood.training.metrics import peak_memory_gib
 
-SHAPE_7B: dict[str, Any] = {
-    "vocab_size": 152064,
-    "hidden_size": 3584,
-    "intermediate_size": 18944,
-    "num_attention_heads": 28,
-    "num_key_value_heads": 4,
-    "max_position_embeddings": 32768,
-    "rope_theta": 1e6,
-    "tie_word_embeddings": False,
-}
 SYSTEM_TOKENS = 14  # the chat template's common beginning with a short system line
-GIB = 2**30
+SHORTEST = 2 * SYSTEM_TOKENS
+TOKEN_BUDGET = 4096
+
+PAGE = """\
+# An update of a 7B model on a GPU
+
+`python -m bench.gpu_update --write{flag}`, {shape} shape, {weights}, on {device}; torch {torch};
+{machine}.
+
+LoRA r 8 on all linear layers, 16 rows an update, at most {budget} tokens a pass; medians after a
+first update that warms up. *peak*: what torch reserved, weights ({resident:.1f} GiB) included.
+
+| rows | side | s per update | tokens/s | peak GiB | ratio |
+|---|---|---|---|---|---|
+{lines}
+
+{mix_rows} mixed rows, {mix_updates} updates: {mix_seconds:.1f} s of training.
+
+The gradients of schedule and plain loop differ by {error:.1e} of their length, in bfloat16.
+
+{aims}"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """A model's, and the rows that it is measured with."""
+
+    config: Mapping[str, Any]
+    shortening: int = 1
+    """What the rows' lengths are divided by, so that a small machine is done soon."""
+    mix_rows: int = 1500
+
+
+SHAPES = {
+    "7b": Shape(
+        config={
+            "vocab_size": 152064,
+            "hidden_size": 3584,
+            "intermediate_size": 18944,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 28,
+            "num_key_value_heads": 4,
+        }
+    ),
+    "tiny": Shape(
+        config={
+            "vocab_size": 1024,
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+        },
+        shortening=8,
+        mix_rows=40,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """Token counts of an update's rows, and how many updates are measured."""
+
+    name: str
+    lengths: Sequence[int]
+    repeats: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    name: str
+    update: Side
+    checkpointing: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """Medians over updates; memory is the peak that torch reserved, weights included."""
+    """Medians over updates; memory is the peak, weights included."""
 
+    workload: str
+    side: str
     seconds: float
     tokens: int
-    memory_gib: float
-
-    @property
-    def tokens_per_second(self) -> float:
-        return self.tokens / self.seconds
+    peak_gib: float
 
 
-def make_model(layers: int) -> Any:
+PLAIN = Contender(name="plain loop, checkpointing", update=plain, checkpointing=True)
+SCHEDULE = Contender(name="schedule", update=packed(TOKEN_BUDGET), checkpointing=False)
+FRUGAL = Contender(name="schedule, checkpointing", update=packed(TOKEN_BUDGET), checkpointing=True)
+CONTENDERS = (
+    PLAIN,
+    Contender(name="plain loop", update=plain, checkpointing=False),
+    FRUGAL,
+    SCHEDULE,
+)
+
+
+def workloads() -> list[Workload]:
+    generator = random.Random(0)
+    identity = [generator.randrange(40, 80) for _ in range(16)]
+    return [
+        Workload(name="identity", lengths=identity, repeats=8),
+        Workload(name="mixed", lengths=list(itertools.islice(mixed_lengths(0), 16)), repeats=8),
+        Workload(name="3k", lengths=[205] * 16, repeats=4),
+        Workload(name="long", lengths=[2048] * 16, repeats=2),
+    ]
+
+
+def mixed_lengths(seed: int) -> Iterator[int]:
+    generator = random.Random(seed)
+    for number in itertools.count():
+        yield 60 if number % 3 == 0 else generator.randrange(90, 240)
+
+
+def make_model(shape: Shape, *, quantised: bool) -> Any:
     from transformers import AutoModelForCausalLM, Qwen2Config
 
-    config = Qwen2Config(num_hidden_layers=layers, **SHAPE_7B)
-    with torch.device("cuda"):
+    config = Qwen2Config(
+        **shape.config,
+        max_position_embeddings=32768,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+        tie_word_embeddings=False,
+    )
+    with best_device():
         model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
             config, dtype=torch.bfloat16, attn_implementation="sdpa"
         )
+    if quantised:
+        to_nf4(model.model)  # the head stays as it is, as bitsandbytes has it
     return attach(model, TunerOptions(), base="random", seed=0).train()
 
 
-def rows(lengths: Sequence[int], seed: int) -> list[Sample]:
+def to_nf4(module: Any) -> None:
+    """Put 4-bit layers with the same weights in place of the linear layers, one after the other."""
+    from bitsandbytes.nn import Linear4bit, Params4bit
+
+    for name, layer in module.named_children():
+        if not isinstance(layer, torch.nn.Linear):
+            to_nf4(layer)
+            continue
+        small = Linear4bit(
+            layer.in_features,
+            layer.out_features,
+            bias=layer.bias is not None,
+            compute_dtype=torch.bfloat16,
+            quant_type="nf4",
+            device="meta",
+        )
+        weight = Params4bit(layer.weight.data, requires_grad=False, quant_type="nf4")
+        small.weight = weight.to(layer.weight.device)  # this is what quantises
+        small.bias = layer.bias
+        setattr(module, name, small)
+
+
+def rows(lengths: Sequence[int], vocabulary: int, seed: int) -> list[Sample]:
     """Random tokens after a common beginning; the last 40% of a row are trained."""
     generator = random.Random(seed)
-    begin = [generator.randrange(1000, 150000) for _ in range(SYSTEM_TOKENS)]
+    begin = [generator.randrange(vocabulary) for _ in range(SYSTEM_TOKENS)]
     samples = []
     for number, length in enumerate(lengths):
-        ids = begin + [generator.randrange(1000, 150000) for _ in range(length - SYSTEM_TOKENS)]
-        first = int(length * 0.6)
-        trained = tuple(position >= first for position in range(length))
+        ids = begin + [generator.randrange(vocabulary) for _ in range(length - SYSTEM_TOKENS)]
+        trained = tuple(position >= int(length * 0.6) for position in range(length))
         samples.append(Sample(ids=tuple(ids), trained=trained, origin=f"random:{number}"))
     return samples
 
 
-def measure(
-    model: Any,
-    update: Side,
-    lengths: Sequence[int],
-    repeats: int,
-) -> Measure:
-    weights = [weight for _, weight in trainable(model)]
-    optimizer = torch.optim.AdamW(weights, lr=1e-4, fused=True)
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-    seconds = []
-    for repeat in range(repeats + 1):
-        samples = rows(lengths, seed=repeat)
-        torch.cuda.synchronize()
-        began = time.monotonic()
-        update(model, samples)
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        torch.cuda.synchronize()
-        if repeat:  # the first one warms up
-            seconds.append(time.monotonic() - began)
-    return Measure(
-        seconds=statistics.median(seconds),
-        tokens=sum(lengths),
-        memory_gib=torch.cuda.max_memory_reserved() / GIB,
-    )
+class Bench:
+    """A model and its optimizer, on which contenders take turns."""
+
+    def __init__(self, model: Any, shape: Shape) -> None:
+        self.model = model
+        self.shape = shape
+        self.device = next(model.parameters()).device
+        self.weights = [weight for _, weight in trainable(model)]
+        self.optimizer = torch.optim.AdamW(self.weights, lr=1e-4, fused=True)
+        self.resident_gib = peak_memory_gib(self.device)
+        if self.device.type == "cuda":
+            self.resident_gib = torch.cuda.memory_allocated() / 2**30
+
+    def measure(self, contender: Contender, workload: Workload) -> Measure:
+        self._forget_peak()
+        seconds = [
+            self.seconds(contender, workload.lengths, seed=repeat)
+            for repeat in range(workload.repeats + 1)
+        ]
+        return Measure(
+            workload=workload.name,
+            side=contender.name,
+            seconds=statistics.median(seconds[1:]),
+            tokens=sum(workload.lengths) // self.shape.shortening,
+            peak_gib=peak_memory_gib(self.device),
+        )
+
+    def seconds(self, contender: Contender, lengths: Sequence[int], *, seed: int) -> float:
+        """One whole optimizer update."""
+        samples = self._rows(lengths, seed)
+        self._set_checkpointing(contender)
+        self._synchronise()
+        began = time.perf_counter()
+        contender.update(self.model, samples)
+        torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._synchronise()
+        return time.perf_counter() - began
+
+    def run(self, contender: Contender) -> list[float]:
+        """Seconds of every update of a run over mixed rows."""
+        lengths = list(itertools.islice(mixed_lengths(1), self.shape.mix_rows))
+        return [
+            self.seconds(contender, lengths[first : first + 16], seed=first)
+            for first in range(0, len(lengths), 16)
+        ]
+
+    def gradient_error(self) -> float:
+        """Distance of the two sides' gradients on the same rows, over the length of one."""
+        gradients = []
+        for contender in (PLAIN, SCHEDULE):
+            self._set_checkpointing(contender)
+            contender.update(self.model, self._rows([60] * 16, seed=99))
+            parts = [
+                weight.grad.flatten().float() for weight in self.weights if weight.grad is not None
+            ]
+            gradients.append(torch.cat(parts))
+            self.optimizer.zero_grad(set_to_none=True)
+        return float((gradients[0] - gradients[1]).norm() / gradients[0].norm())
+
+    def _rows(self, lengths: Sequence[int], seed: int) -> list[Sample]:
+        shorter = [max(length // self.shape.shortening, SHORTEST) for length in lengths]
+        return rows(shorter, self.model.config.vocab_size, seed)
+
+    def _set_checkpointing(self, contender: Contender) -> None:
+        if contender.checkpointing:
+            self.model.enable_input_require_grads()
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        else:
+            self.model.gradient_checkpointing_disable()
+
+    def _forget_peak(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+
+    def _synchronise(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
 
 
-def gradient_error(model: Any) -> float:
-    """Relative distance of the two sides' gradients on the same rows, in the model's own dtype."""
-    sides: list[torch.Tensor] = []
-    for update in (plain, packed(4096)):
-        update(model, rows([60] * 16, seed=99))
-        grads = [weight.grad.flatten().float() for _, weight in trainable(model)]  # type: ignore[union-attr]
-        sides.append(torch.cat(grads))
-        for _, weight in trainable(model):
-            weight.grad = None
-    return float((sides[0] - sides[1]).norm() / sides[0].norm())
-
-
-def workloads() -> Iterator[tuple[str, list[int], int]]:
-    generator = random.Random(0)
-    yield "identity", [generator.randrange(40, 80) for _ in range(16)], 8
-    yield "mixed", [60 if i % 3 == 0 else generator.randrange(90, 240) for i in range(16)], 8
-    yield "long", [2048] * 16, 2
-
-
-def report(layers: int, repeats_scale: int, budgets: Sequence[int]) -> str:
-    model = make_model(layers)
-    lines = [
-        f"{torch.cuda.get_device_name()}, torch {torch.__version__}, Python "
-        f"{platform.python_version()}, {layers} layers, weights "
-        f"{torch.cuda.memory_allocated() / GIB:.1f} GiB",
-        "",
-        "| rows | side | s per update | tokens/s | peak GiB | ratio |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, lengths, repeats in workloads():
-        model.enable_input_require_grads()
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        base = measure(model, plain, lengths, max(2, repeats // repeats_scale))
-        lines.append(_line(name, "plain loop, checkpointing", base, base))
-        model.gradient_checkpointing_disable()
-        if name != "long":
-            side = measure(model, plain, lengths, max(2, repeats // repeats_scale))
-            lines.append(_line(name, "plain loop, no checkpointing", side, base))
-        for budget in budgets:
-            side = measure(model, packed(budget), lengths, repeats)
-            lines.append(_line(name, f"schedule, {budget} tokens a pass", side, base))
-        print("\n".join(lines), flush=True)
-    lines += ["", f"gradient, schedule against plain loop in bfloat16: {gradient_error(model):.1e}"]
-    return "\n".join(lines)
-
-
-def _line(name: str, side: str, found: Measure, base: Measure) -> str:
+def line(found: Measure, base: Measure) -> str:
     return (
-        f"| {name} | {side} | {found.seconds:.3f} | {found.tokens_per_second:,.0f} "
-        f"| {found.memory_gib:.1f} | {base.seconds / found.seconds:.1f}x |"
+        f"| {found.workload} | {found.side} | {found.seconds:.3f} "
+        f"| {found.tokens / found.seconds:,.0f} | {found.peak_gib:.1f} "
+        f"| {base.seconds / found.seconds:.1f}x |"
     )
+
+
+def aims(
+    measures: Mapping[tuple[str, str], Measure], mix_seconds: float, *, quantised: bool
+) -> list[Aim]:
+    frugal = measures["3k", FRUGAL.name]
+    if quantised:
+        return [bound_aim("QLoRA in 8 GiB", at_most=8, found=frugal.peak_gib, unit="GiB")]
+    ratio = measures["identity", PLAIN.name].seconds / measures["identity", SCHEDULE.name].seconds
+    return [
+        bound_aim("LoRA at 3k tokens in 18 GiB", at_most=18, found=frugal.peak_gib, unit="GiB"),
+        ratio_aim("identity 8x faster than the plain loop", at_least=8, found=ratio),
+        bound_aim("1,500 mixed rows in 60 s", at_most=60, found=mix_seconds, unit="s"),
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--layers", type=int, default=28)
-    parser.add_argument("--budgets", type=int, nargs="+", default=[2048, 4096])
-    parser.add_argument("--out", type=Path, default=None)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--shape", choices=list(SHAPES), default="7b")
+    parser.add_argument("--quantised", action="store_true", help="nf4 weights")
+    parser.add_argument("--write", action="store_true", help="write the page into docs/results")
     options = parser.parse_args()
-    text = report(options.layers, 2, options.budgets)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    shape = SHAPES[options.shape]
+    bench = Bench(make_model(shape, quantised=options.quantised), shape)
+    measures: dict[tuple[str, str], Measure] = {}
+    lines = []
+    for workload, contender in itertools.product(workloads(), CONTENDERS):
+        found = bench.measure(contender, workload)
+        measures[workload.name, contender.name] = found
+        lines.append(line(found, measures[workload.name, PLAIN.name]))
+        print(lines[-1], flush=True)
+    mix = bench.run(SCHEDULE)
+    targets = aims(measures, sum(mix), quantised=options.quantised)
+    text = PAGE.format(
+        flag=" --quantised" if options.quantised else "",
+        shape=options.shape,
+        weights="nf4 weights" if options.quantised else "bfloat16 weights",
+        device=torch.cuda.get_device_name() if bench.device.type == "cuda" else "the CPU",
+        torch=torch.__version__,
+        machine=machine(),
+        budget=TOKEN_BUDGET,
+        resident=bench.resident_gib,
+        lines="\n".join(lines),
+        mix_rows=shape.mix_rows,
+        mix_updates=len(mix),
+        mix_seconds=sum(mix),
+        error=bench.gradient_error(),
+        aims=aims_table(targets),
+    )
+    name = "gpu_update_nf4.md" if options.quantised else "gpu_update.md"
+    publish(name, text, write=options.write)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from selfhood.training.schedule import pack
 
 Side = Callable[[Any, Sequence[Sample]], None]
 
-loss_of = functools.cache(ChunkedLoss)
+loss_of = functools.cache(ChunkedLoss)  # it asks the model a question when it is made
 
 
 def plain(model: Any, samples: Sequence[Sample]) -> None:
@@ -36,7 +36,7 @@ def packed(token_budget: int) -> Side:
     """The same gradient by selfhood's schedule."""
 
     def update(model: Any, samples: Sequence[Sample]) -> None:
-        loss = ChunkedLoss(model)
+        loss = loss_of(model)
         packs = pack(samples, token_budget)
         weight = sum(sum(each.target_weights) for each in packs)
         for each in packs:
