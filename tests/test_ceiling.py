@@ -78,6 +78,10 @@ def test_only_byte_level_tokenizers_keep_the_promise() -> None:
     from tokenizers import decoders, normalizers
 
     assert is_byte_level(tokenizer())
+    for normalizer in (normalizers.NFC(), normalizers.Sequence([])):
+        own: Any = tiny_tokenizer()
+        own.backend_tokenizer.normalizer = normalizer
+        assert is_byte_level(own)
     other: Any = tiny_tokenizer()
     other.backend_tokenizer.decoder = decoders.Metaspace()
     assert not is_byte_level(other)

@@ -57,8 +57,10 @@ class Ceiling:
 
 
 def is_byte_level(tokenizer: Tokenizer) -> bool:
-    """Whether a token is at least one byte of the text in form NFC."""
+    """Whether a token is at least one byte of the text in form NFC: GPT-2's way, and that of Qwen,
+    Llama 3 and DeepSeek."""
     core = getattr(tokenizer, "backend_tokenizer", None)
-    normalizer = type(getattr(core, "normalizer", None)).__name__
+    normalizer = repr(getattr(core, "normalizer", None))
     decoder = type(getattr(core, "decoder", None)).__name__
-    return decoder == "ByteLevel" and normalizer in ("NoneType", "NFC")
+    is_harmless = normalizer in ("None", "NFC()", "Sequence(normalizers=[])")
+    return decoder == "ByteLevel" and is_harmless

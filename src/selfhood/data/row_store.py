@@ -20,6 +20,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring as _quoted
 from pathlib import Path
 from typing import BinaryIO
 
@@ -153,13 +154,17 @@ def open_rows(folder: Path) -> StoredRows | None:
         return None
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_SPELLED = {None: "null", False: "false", True: "true", "zh": '"zh"', "en": '"en"'}
 
 
 def _line(row: Conversation) -> bytes:
-    turns = [(message.role, message.content, message.trained) for message in row.messages]
+    """What json.dumps would write, in half of its time: this is done for each of a million rows."""
+    turns = ",".join(
+        [f'["{m.role}",{_quoted(m.content)},{_SPELLED[m.trained]}]' for m in row.messages]
+    )
+    line = f"[{_quoted(row.origin)},{_SPELLED[row.language]},[{turns}]]\n"
     # An origin holds a file name, and Linux has file names that are not text.
-    return f"{_encode((row.origin, row.language, turns))}\n".encode(errors="surrogatepass")
+    return line.encode(errors="surrogatepass")
 
 
 def _row(line: bytes) -> Conversation:

@@ -37,12 +37,10 @@ class Extent(NamedTuple):
 
 
 def extent_of(row: Conversation) -> Extent:
-    text = "".join([message.content for message in row.messages])
-    return Extent(
-        shape=tuple([(each.role, each.trained, each.content != "") for each in row.messages]),
-        num_bytes=len(text.encode()) if unicodedata.is_normalized("NFC", text) else UNKNOWN,
-        is_marked=holds_mark(row),
-    )
+    text = "".join([each.content for each in row.messages])
+    shape = tuple([(each.role, each.trained, each.content != "") for each in row.messages])
+    num_bytes = len(text.encode()) if unicodedata.is_normalized("NFC", text) else UNKNOWN
+    return Extent(shape, num_bytes, "{{" in text and holds_mark(row))
 
 
 class Lazy(Sequence[T]):
