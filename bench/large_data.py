@@ -2,9 +2,9 @@
 
     python -m bench.large_data [--model FOLDER] [--rows 1000 100000 1000000]
 
-Each line is the real command, ``selfhood sft``, in a process of its own. The clock runs from its
-start until the bar of the training appears, at update 0. "Cached" is the same command again: a large
-file's rows are then out of the cache. One update of one row is trained, so that little is waited for.
+Each line is the real command, ``selfhood sft``, in a process of its own. The clock runs until the
+bar of the training appears, at update 0. "Cached" is the same command again: a large file's rows
+are then out of the cache. One update of one row is trained, so that little is waited for.
 """
 
 from __future__ import annotations
