@@ -29,7 +29,7 @@ from typing import Any
 import torch
 
 from bench.peers.page import Aim, aims_table, bound_aim, machine, publish, ratio_aim
-from bench.sides import Side, packed, plain
+from bench.sides import Side, flex_batch, packed, plain
 from selfhood.data.encode import Sample
 from selfhood.model.adapters import attach, trainable
 from selfhood.model.load import best_device
@@ -110,6 +110,7 @@ class Contender:
     name: str
     update: Side
     checkpointing: bool
+    attention: str = "sdpa"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +132,14 @@ CONTENDERS = (
     Contender(name="plain loop", update=plain, checkpointing=False),
     FRUGAL,
     SCHEDULE,
+)
+ON_A_GPU = (
+    Contender(
+        name="schedule, flex attention",
+        update=packed(TOKEN_BUDGET, flex_batch),
+        checkpointing=False,
+        attention="flex_attention",
+    ),
 )
 
 
@@ -165,7 +174,8 @@ def make_model(shape: Shape, *, quantised: bool) -> Any:
             config, dtype=torch.bfloat16, attn_implementation="sdpa"
         )
     if quantised:
-        to_nf4(model.model)  # the head stays as it is, as bitsandbytes has it
+        to_nf4(model.model)  # the head stays as it is, as transformers has it
+        model.is_quantized = model.is_loaded_in_4bit = True  # as if it had been loaded so
     return attach(model, TunerOptions(), base="random", seed=0).train()
 
 
@@ -233,7 +243,7 @@ class Bench:
     def seconds(self, contender: Contender, lengths: Sequence[int], *, seed: int) -> float:
         """One whole optimizer update."""
         samples = self._rows(lengths, seed)
-        self._set_checkpointing(contender)
+        self._prepare(contender)
         self._synchronise()
         began = time.perf_counter()
         contender.update(self.model, samples)
@@ -255,7 +265,7 @@ class Bench:
         """Distance of the two sides' gradients on the same rows, over the length of one."""
         gradients = []
         for contender in (PLAIN, SCHEDULE):
-            self._set_checkpointing(contender)
+            self._prepare(contender)
             contender.update(self.model, self._rows([60] * 16, seed=99))
             parts = [
                 weight.grad.flatten().float() for weight in self.weights if weight.grad is not None
@@ -268,7 +278,8 @@ class Bench:
         shorter = [max(length // self.shape.shortening, SHORTEST) for length in lengths]
         return rows(shorter, self.model.config.vocab_size, seed)
 
-    def _set_checkpointing(self, contender: Contender) -> None:
+    def _prepare(self, contender: Contender) -> None:
+        self.model.set_attn_implementation(contender.attention)
         if contender.checkpointing:
             self.model.enable_input_require_grads()
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -319,7 +330,8 @@ def main() -> None:
     bench = Bench(make_model(shape, quantised=options.quantised), shape)
     measures: dict[tuple[str, str], Measure] = {}
     lines = []
-    for workload, contender in itertools.product(workloads(), CONTENDERS):
+    contenders = CONTENDERS + (ON_A_GPU if bench.device.type == "cuda" else ())
+    for workload, contender in itertools.product(workloads(), contenders):
         found = bench.measure(contender, workload)
         measures[workload.name, contender.name] = found
         lines.append(line(found, measures[workload.name, PLAIN.name]))
@@ -340,7 +352,7 @@ def main() -> None:
         mix_updates=len(mix),
         mix_seconds=sum(mix),
         error=bench.gradient_error(),
-        aims=aims_table(targets),
+        aims=aims_table(targets) if options.shape == "7b" else "",
     )
     name = "gpu_update_nf4.md" if options.quantised else "gpu_update.md"
     publish(name, text, write=options.write)

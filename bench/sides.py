@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from selfhood.data.encode import Sample
-from selfhood.training.batch import to_batch
+from selfhood.training.batch import Batch, to_batch
 from selfhood.training.loss import ChunkedLoss
-from selfhood.training.schedule import pack
+from selfhood.training.schedule import Pack, pack
 
 Side = Callable[[Any, Sequence[Sample]], None]
 
@@ -32,7 +34,7 @@ def plain(model: Any, samples: Sequence[Sample]) -> None:
         (nll / weight).backward()  # type: ignore[no-untyped-call]
 
 
-def packed(token_budget: int) -> Side:
+def packed(token_budget: int, make_batch: Callable[..., Batch] = to_batch) -> Side:
     """The same gradient by selfhood's schedule."""
 
     def update(model: Any, samples: Sequence[Sample]) -> None:
@@ -40,7 +42,24 @@ def packed(token_budget: int) -> Side:
         packs = pack(samples, token_budget)
         weight = sum(sum(each.target_weights) for each in packs)
         for each in packs:
-            batch = to_batch(each, device=model.device, dtype=model.dtype)
+            batch = make_batch(each, device=model.device, dtype=model.dtype)
             loss.backward(batch, num_targets=weight)
 
     return update
+
+
+def flex_batch(pack: Pack, *, device: torch.device, dtype: torch.dtype) -> Batch:
+    """The pack with its mask in blocks, of which flex attention skips those that nobody sees. For
+    a model whose attention is ``flex_attention``; training needs a GPU."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    batch = to_batch(pack, device=device, dtype=dtype)
+    if batch.mask is None:
+        return batch
+    last_T = torch.tensor(pack.last, device=device)
+
+    def sees(row: Tensor, head: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        return (j <= i) & (i <= last_T[j])
+
+    blocks: Any = create_block_mask(sees, None, None, len(last_T), len(last_T), device=str(device))
+    return replace(batch, mask=blocks)
