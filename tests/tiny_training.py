@@ -22,7 +22,6 @@ from selfhood.model.load import Loaded
 from selfhood.recipe import Recipe
 from selfhood.run import Run
 from selfhood.training.loop import Training
-from selfhood.training.sharding import shard
 from selfhood.training.world import ALONE, World
 from tests.tiny import tiny_network, tiny_tokenizer
 
@@ -56,8 +55,6 @@ def tiny_training(
     base = tiny_network() if network is None else network
     model = attach(base, recipe.tuner, base="tiny", seed=recipe.train.seed)
     wake(model)
-    if recipe.train.fsdp:
-        shard(model, torch.device("cpu"))
     return Training(
         recipe,
         Loaded(

@@ -15,6 +15,7 @@ from selfhood.opening import check_model, find_opening, locate_model, open_engin
 from selfhood.processes import Place
 from selfhood.recipe import ExportOptions, ModelOptions, Recipe
 from selfhood.run import Checkpoint, Run, find_resumable
+from selfhood.training.zero_config import check_sharing
 
 if TYPE_CHECKING:
     from selfhood.engine.native import NativeEngine
@@ -31,10 +32,7 @@ def plan(recipe: Recipe, *, num_processes: int | None = None) -> Plan:
 
     if num_processes is None:
         num_processes = Place.from_environment(os.environ).size
-    if recipe.train.fsdp and num_processes == 1:
-        raise FlagError(
-            "one process has nobody to share with", where="--fsdp", hint="set NPROC_PER_NODE"
-        )
+    check_sharing(recipe.train, num_processes)
     check_model(recipe.model)
     check_trackers(recipe)
     mixture = read_mixture(recipe)

@@ -177,7 +177,16 @@ class TrainOptions(Options):
     fsdp: Sharding | None = option(
         None, "spread the weights over the processes; default: each holds all of them"
     )
+    deepspeed: str = option(
+        "zero0",
+        "the same by DeepSpeed: zero1, zero2, zero3, zero2_offload, zero3_offload, or a file",
+    )
     token_budget: int = option(2048, "most tokens in one forward pass", minimum=64)
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether each of several processes holds only a part of the model or its moments."""
+        return self.fsdp is not None or self.deepspeed != "zero0"
 
     def samples_per_update(self, num_processes: int = 1) -> int:
         at_once = self.per_device_train_batch_size * num_processes

@@ -96,6 +96,11 @@ VALUES: Mapping[str, Mapping[str, str]] = {
         "flash_attention_2": "sdpa",
         "flash_attention_3": "sdpa",
     },
+    "deepspeed": {
+        "default-zero2": "zero2",  # 2.x
+        "default-zero3": "zero3",
+        **dict.fromkeys(("", "none", "false"), "zero0"),
+    },
     "fsdp": {
         "full_shard": "fsdp2",
         "full_shard auto_wrap": "fsdp2",
@@ -123,7 +128,6 @@ PREPARED = "rows are prepared before training starts"
 OWN_TEMPLATE = "the model's own chat template is used"
 PACKED = "every update is packed here, with the gradient of the plain loop"
 LOWEST_LOSS = "the lowest validation loss is the best"
-ONE_EACH = "each process holds the whole model; see NPROC_PER_NODE"
 TEXT_ONLY = "only text models are trained here"
 NOT_QUANTISED = "the weights are not quantised"
 NOT_PUSHED = "nothing is sent to a hub"
@@ -333,7 +337,6 @@ UNSUPPORTED: Mapping[str, Unsupported] = {
     "enable_dft_loss": Unsupported(),
     "enable_channel_loss": Unsupported(),
     "dataloader_drop_last": Unsupported("every row is trained"),
-    "deepspeed": Unsupported(ONE_EACH),
     "fsdp_config": Unsupported("see --fsdp fsdp2"),
     "sequence_parallel_size": Unsupported("a row is never cut among processes", (*OFF, "1")),
     "resume_only_model": Unsupported("to start anew from its weights use --adapters"),

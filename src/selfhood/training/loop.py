@@ -8,26 +8,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-import torch
-
 from selfhood.console import Progress, say, warn
 from selfhood.data.encode import Sample
 from selfhood.data.mix import Order
 from selfhood.errors import SelfhoodError
-from selfhood.model.adapters import trainable
 from selfhood.model.load import Loaded
 from selfhood.recipe import Recipe
 from selfhood.run import Checkpoint, Run
 from selfhood.training.batch import Batch, to_batch
 from selfhood.training.checkpoint import TrainState, fingerprint, prune, save
+from selfhood.training.descents import open_descent
 from selfhood.training.due import saving_is_due, validating_is_due
 from selfhood.training.layout import layout_of
-from selfhood.training.loss import ChunkedLoss, WholeLoss
 from selfhood.training.metrics import EvalRecord, Metrics, TrainRecord, Unheard, peak_memory_gib
-from selfhood.training.optimizer import make_optimizer, set_rate
+from selfhood.training.optimizer import set_rate
 from selfhood.training.rate import learning_rate
 from selfhood.training.schedule import Pack, for_nothing
-from selfhood.training.sharding import is_sharded, whole
 from selfhood.training.shares import shares
 from selfhood.training.snapshot import Snapshot, random_state, take_snapshot
 from selfhood.training.stop import StopAskedError, StopSignals
@@ -83,9 +79,10 @@ class Training:
         self.run = run
         self.layout = layout_of(loaded.model.config)
         self.world = world
-        self.loss = (WholeLoss if is_sharded(loaded.model) else ChunkedLoss)(loaded.model)
-        self.weights = [weight for _, weight in trainable(loaded.model)]
-        self.optimizer = make_optimizer(loaded.model, recipe)
+        self.descent = open_descent(loaded, recipe, world)
+        self.loss = self.descent.loss
+        self.weights = self.descent.weights
+        self.optimizer = self.descent.optimizer
         self.stop = StopSignals()
         self.state = TrainState(
             update=0,
@@ -128,21 +125,18 @@ class Training:
         rate = learning_rate(self.options, update - 1, self.order.num_updates)
         set_rate(self.optimizer, rate)
         sums = self.accumulate(samples)
-        longest = self.options.max_grad_norm or math.inf
-        norm = whole(torch.nn.utils.clip_grad_norm_(self.weights, longest))
-        if not math.isfinite(sums.loss) or not torch.isfinite(norm):
+        norm = self.descent.step()
+        if not math.isfinite(sums.loss) or not math.isfinite(norm):
             raise SelfhoodError(
-                f"loss {sums.loss:g}, gradient norm {float(norm):g}",
+                f"loss {sums.loss:g}, gradient norm {norm:g}",
                 where=f"update {update}",
                 hint="lower --learning_rate or use --torch_dtype float32; rows: "
                 + ", ".join(sample.origin for sample in samples[:8]),
             )
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
         return UpdateSums(
             loss=sums.loss,
             token_acc=sums.token_acc,
-            grad_norm=float(norm),
+            grad_norm=norm,
             num_tokens=sums.num_tokens,
         )
 
@@ -163,7 +157,7 @@ class Training:
             sums = self.loss.backward(self._batch(each), num_targets=weight)
             loss += sums.nll
             correct += sums.correct
-        self.world.sum_gradients(self.weights)
+        self.descent.sum_gradients()
         loss, correct, num_tokens = self.world.sum_numbers(
             loss, correct, sum(each.num_tokens for each in packs)
         )
@@ -177,12 +171,12 @@ class Training:
     def _passes(self, samples: Sequence[Sample]) -> list[Pack]:
         """What this process computes of what all of them have in hand.
 
-        Sharded weights are gathered pass by pass: then all processes make as many passes, some of
-        them for nothing.
+        Where weights come together pass by pass, all processes make as many passes, some of them
+        for nothing.
         """
         share = shares(samples, self.world.size)[self.world.rank]
         packs = self.layout.lay_out(share, self.options.token_budget)
-        if not is_sharded(self.loaded.model):
+        if not self.descent.is_in_step:
             return packs
         num_idle = self.world.largest(len(packs)) - len(packs)
         idle = for_nothing(self.layout.lay_out(samples[:1], self.options.token_budget)[0])
@@ -278,7 +272,7 @@ class Training:
 
     def take_snapshot(self) -> Snapshot:
         """Of the state after the last whole update; all processes must take it."""
-        return take_snapshot(self.loaded.model, self.optimizer, self.random, self.world)
+        return take_snapshot(self.descent, self.random)
 
     def write_checkpoint(self, snapshot: Snapshot) -> Checkpoint:
         checkpoint = save(self.run, self.loaded.model, self.recipe, self.state, snapshot)
@@ -288,7 +282,7 @@ class Training:
 
     def _leave(self) -> NoReturn:
         """Save what was learnt before the update that was cut, and say how to go on."""
-        self.optimizer.zero_grad(set_to_none=True)
+        self.descent.drop_gradients()
         snapshot = self.take_snapshot()
         checkpoint = self.run.checkpoint(self.state.update)
         if self.state.update and self.world.is_first:

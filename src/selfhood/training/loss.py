@@ -62,8 +62,13 @@ class ChunkedLoss:
             self._part_backward(cut_ND, batch, chunk, num_targets) for chunk in chunks(len(cut_ND))
         ]
         if hidden_ND.requires_grad:  # unless nothing but the head is trained
-            hidden_ND.backward(cut_ND.grad)  # type: ignore[no-untyped-call]
+            assert cut_ND.grad is not None
+            self._pass_on(hidden_ND, cut_ND.grad)
         return _total(parts, batch)
+
+    def _pass_on(self, hidden_ND: Tensor, grad_ND: Tensor) -> None:
+        """From the gradient at the hidden states to that of the weights below."""
+        hidden_ND.backward(grad_ND)  # type: ignore[no-untyped-call]
 
     def _hidden(self, batch: Batch) -> Tensor:
         """What the head turns into logits, at trained positions; logits where it is not all."""

@@ -13,34 +13,52 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from selfhood.model.adapters import trainable
+from selfhood.recipe import Recipe
+from selfhood.training.descent import Descent
+from selfhood.training.loss import WholeLoss
+from selfhood.training.world import World
 
-def shard(model: Any, device: torch.device) -> None:
-    """Spread every weight of ``model`` over all processes, in place; parts lie on ``device``."""
-    mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
-    layers = set(model.get_base_model()._no_split_modules or ())
+
+class ShardedDescent(Descent):
+    """Of a model whose weights are put in parts here, on ``device``."""
+
+    is_in_step = True
+    kind_of_loss = WholeLoss
+
+    def __init__(self, model: Any, recipe: Recipe, world: World, device: torch.device) -> None:
+        shard(model, world, device)
+        super().__init__(model, recipe, world)
+
+    def sum_gradients(self) -> None:
+        """The backward passes averaged them."""
+        for weight in self.weights:
+            if weight.grad is not None:
+                weight.grad.mul_(self.world.size)
+
+    def whole_weights(self) -> dict[str, Tensor]:
+        """Of those that are trained; all of them would not fit."""
+        return {name: self.whole(weight.detach()).cpu() for name, weight in trainable(self.model)}
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+    def part_of(self, value: Tensor, weight: Tensor) -> Tensor:
+        assert isinstance(weight, DTensor)
+        return distribute_tensor(value.to(weight.device), weight.device_mesh, weight.placements)
+
+
+def shard(model: Any, world: World, device: torch.device) -> None:
+    """Spread every weight over all processes, in place; parts lie on ``device``."""
+    mesh = init_device_mesh(device.type, (world.size,))
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    layers = set(base._no_split_modules or ())
     for module in model.modules():
         if type(module).__name__ in layers:
             fully_shard(module, mesh=mesh)
     fully_shard(model, mesh=mesh)
-
-
-def is_sharded(model: Any) -> bool:
-    return isinstance(model, FSDPModule)
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """A tensor with all its parts; every process must ask for it."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def part_for(weight: nn.Parameter, value: Tensor) -> Tensor:
-    """The part of ``value``, a tensor like ``weight``, that this process holds of ``weight``."""
-    value = value.to(weight.device)
-    if not isinstance(weight, DTensor):
-        return value
-    return distribute_tensor(value, weight.device_mesh, weight.placements)

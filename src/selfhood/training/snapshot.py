@@ -10,23 +10,16 @@ Kept by the weights' names, not by their numbers: a resumed run need not list th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
-from selfhood.model.adapters import trainable
-from selfhood.training.sharding import part_for, whole
-from selfhood.training.world import World
-
-STEP = "step"
+from selfhood.training.descent import Descent
 
 Tensors = Mapping[str, Tensor]
 RandomState = dict[str, Tensor]
-Named = Iterable[tuple[str, torch.nn.Parameter]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,33 +30,13 @@ class Snapshot:
     memory: dict[str, Tensor]
 
 
-def take_snapshot(model: Any, optimizer: Optimizer, random: RandomState, world: World) -> Snapshot:
+def take_snapshot(descent: Descent, random: RandomState) -> Snapshot:
     """All processes must take it, after the same update."""
-    weights = {name: whole(tensor) for name, tensor in model.state_dict().items()}
-    memory = moments_of(optimizer, trainable(model))
+    memory = descent.moments()
     for kind, state in random.items():
-        for rank, theirs in enumerate(world.collect(state)):
+        for rank, theirs in enumerate(descent.world.collect(state)):
             memory[f"random/{rank}/{kind}"] = theirs
-    return Snapshot(weights=weights, memory=memory)
-
-
-def moments_of(optimizer: Optimizer, weights: Named) -> dict[str, Tensor]:
-    return {
-        f"{kind}/{name}": whole(value.detach()).cpu().contiguous()
-        for name, weight in weights
-        for kind, value in optimizer.state[weight].items()
-    }
-
-
-def give_moments(optimizer: Optimizer, weights: Named, memory: Tensors) -> None:
-    """Let an optimizer know what ``moments_of`` read."""
-    by_name = dict(weights)
-    for key, value in memory.items():
-        kind, _, name = key.partition("/")
-        if name in by_name:
-            weight = by_name[name]
-            # AdamW keeps its count of updates on the CPU, whatever device the weight is on.
-            optimizer.state[weight][kind] = value if kind == STEP else part_for(weight, value)
+    return Snapshot(weights=descent.whole_weights(), memory=memory)
 
 
 def random_state(device: torch.device) -> RandomState:

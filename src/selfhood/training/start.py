@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from selfhood.console import say
 from selfhood.errors import FlagError, InputError
 from selfhood.files import sweep, write_json
-from selfhood.model.adapters import attach, describe, restore, trainable
+from selfhood.model.adapters import attach, describe, restore
 from selfhood.model.load import best_device, load_model
 from selfhood.recipe import Recipe, TunerOptions
 from selfhood.run import ARGS, MOMENTS, Checkpoint, Run
@@ -18,8 +18,7 @@ from selfhood.training.checkpoint import TrainState
 from selfhood.training.loop import Outcome, Training
 from selfhood.training.metrics import Metrics, Unheard
 from selfhood.training.plan import Plan
-from selfhood.training.sharding import shard
-from selfhood.training.snapshot import give_moments, set_random_state
+from selfhood.training.snapshot import set_random_state
 from selfhood.training.world import World
 
 
@@ -60,7 +59,7 @@ def open_training(plan: Plan, run: Run, world: World, checkpoint: Checkpoint | N
         plan.model_path,
         dtype=recipe.model.torch_dtype,
         attention=recipe.model.attn_impl,
-        device=torch.device("cpu") if recipe.train.fsdp else None,
+        device=torch.device("cpu") if recipe.train.has_parts else None,
     )
     tuned = attach(
         loaded.model, recipe.tuner, base=recipe.model.model or "", seed=recipe.train.seed
@@ -68,8 +67,6 @@ def open_training(plan: Plan, run: Run, world: World, checkpoint: Checkpoint | N
     say(f"model    {describe(tuned)}, {str(loaded.dtype).removeprefix('torch.')}, {loaded.device}")
     if checkpoint is not None:
         restore(tuned, checkpoint.path)
-    if recipe.train.fsdp:
-        shard(tuned, best_device())
     torch.manual_seed(recipe.train.seed + world.rank)  # dropout differs from process to process
     return Training(
         recipe,
@@ -105,7 +102,7 @@ def go_on(training: Training, checkpoint: Checkpoint) -> None:
             hint="give more --num_train_epochs or --max_steps",
         )
     memory = load_file(checkpoint.path / MOMENTS)
-    give_moments(training.optimizer, trainable(training.loaded.model), memory)
+    training.descent.give_moments(memory)
     set_random_state(memory, training.loaded.device, training.world.rank)
     training.go_on_from(state)
     say(f"going on from update {state.update} of {training.order.num_updates}")

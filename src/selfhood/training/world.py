@@ -20,7 +20,6 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from selfhood.errors import InputError, PeerError, SelfhoodError
 from selfhood.model.load import best_device
@@ -47,12 +46,8 @@ class World:
         """Every weight's gradient becomes the sum over the processes; none counts as zeros."""
         if self.size == 1:
             return
-        grads = [_gradient(weight) for weight in weights]
-        for bucket in _buckets([grad for grad in grads if not isinstance(grad, DTensor)]):
+        for bucket in _buckets([_gradient(weight) for weight in weights]):
             self._sum_together(bucket)
-        for grad in grads:
-            if isinstance(grad, DTensor):  # of sharded weights: the backward pass averaged them
-                grad.mul_(self.size)
 
     def sum_numbers(self, *numbers: float) -> tuple[float, ...]:
         """Each number becomes the sum over the processes."""
