@@ -1,7 +1,9 @@
-"""Two processes that are cut go on as if they had not been."""
+"""Two processes that are cut go on as if they had not been; what fails in one ends both."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -14,8 +16,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from selfhood import api
+from selfhood.cli.main import main
 from selfhood.data.encode import Sample
-from selfhood.errors import InputError
+from selfhood.errors import InputError, SelfhoodError
+from selfhood.processes import ERROR_FILE
 from selfhood.recipe import Recipe
 from selfhood.run import Run
 from selfhood.training.loop import Training, UpdateSums
@@ -107,3 +111,26 @@ def test_a_run_goes_on_with_another_number_of_processes_if_its_updates_stay_the_
     alone = load_file(Path(train(recipe("other", **flags))) / ADAPTER)
     both = load_file(Path(whole) / ADAPTER)
     assert max(np.abs(alone[name] - both[name]).max() for name in both) < 1e-5
+
+
+def test_a_failure_in_one_process_is_one_line_and_ends_both(
+    tmp_path: Path, recipe: Callable[..., Recipe]
+) -> None:
+    def command() -> tuple[int, str]:
+        rank = os.environ["RANK"]
+        os.environ[ERROR_FILE] = str(tmp_path / "failures" / rank / "error.json")
+        if rank == "1":
+            Training.accumulate = broken  # type: ignore[method-assign]
+        flags = recipe("output").to_json()
+        words = [f"--{name}={flags[name]}" for name in ("model", "torch_dtype", "output_dir")]
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            code = main(["sft", *words, "--dataset", flags["dataset"][0]])
+        return code, "".join(line for line in said.getvalue().splitlines() if "selfhood:" in line)
+
+    first, second = as_launched(2, command)
+    assert first == (1, "")
+    assert second == (1, "selfhood: here: broken")
+
+
+def broken(self: Training, samples: Sequence[Sample]) -> UpdateSums:
+    raise SelfhoodError("broken", where="here")

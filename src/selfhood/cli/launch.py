@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -81,6 +82,8 @@ def launch(asked: Launch, argv: Sequence[str]) -> int:
 
     # A process that fails says why in a line; torch would add thirty of its own.
     logging.disable(logging.ERROR)
+    # Between a signal and the end lie the rest of an update and a checkpoint.
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "120")
     with tempfile.TemporaryDirectory(prefix="selfhood-") as folder:
         words = [*asked.words(), f"--log_dir={folder}", "--module", "selfhood", *argv]
         try:
