@@ -13,12 +13,16 @@ from torch.nn import functional
 
 from selfhood.data.encode import Sample
 from selfhood.training.batch import Batch, to_batch
+from selfhood.training.forward import Forward
 from selfhood.training.loss import ChunkedLoss
 from selfhood.training.schedule import Pack, pack
 
 Side = Callable[[Any, Sequence[Sample]], None]
 
-loss_of = functools.cache(ChunkedLoss)  # it asks the model a question when it is made
+
+@functools.cache  # it asks the model a question when it is made
+def loss_of(model: Any) -> ChunkedLoss:
+    return ChunkedLoss(Forward(model, dtype=model.dtype))
 
 
 def plain(model: Any, samples: Sequence[Sample]) -> None:

@@ -26,6 +26,7 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def opening(*adapters: str) -> Opening:
     return Opening(
         model_path=Path("tiny"),
+        trained=None,
         checkpoints=tuple(Checkpoint(Path(adapter)) for adapter in adapters),
         system=None,
         options=InferOptions.from_values({}).model,

@@ -51,7 +51,7 @@ def training(tmp_path: Path) -> Training:
 def save_once(training: Training, update: int = 1) -> Checkpoint:
     return save(
         training.run,
-        training.loaded.model,
+        training.loaded,
         training.recipe,
         state(update),
         training.take_snapshot(),

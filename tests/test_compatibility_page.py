@@ -22,7 +22,10 @@ delete the backslash.
 
 Where this tool differs on purpose:
 
-- `--train_type`/`--tuner_type`: LoRA. Dropout is 0 by default (ms-swift: 0.05), so that packing is exact.
+- `--train_type`/`--tuner_type`: `lora`, `full`, `prefix-tuning`, `p-tuning`, `prompt-tuning`. LoRA's
+  dropout is 0 by default (ms-swift: 0.05), so that packing is exact; with dropout it is in the mean.
+- `sft --adapters` takes everything that shapes the weights from the checkpoint; a flag that says
+  otherwise is an error.
 - `--strict` is true by default: a bad row stops the run, with its line. `--strict false` skips and counts.
 - The first update of a warm-up has a rate above zero.
 - `--torch_dtype bfloat16` on a CPU without bfloat16 units computes in float32, and says so.
@@ -31,7 +34,7 @@ Where this tool differs on purpose:
   `identity`. Where neither is there the run stops, unless your own rows answer who the model is:
   then they win, and you are told.
 - `best_model_checkpoint` falls back to the last one where nothing was validated.
-- A port, a web page, vLLM and quantised training are not there yet.
+- A port, a web page and vLLM are not there yet.
 """
 
 

@@ -15,10 +15,9 @@ from selfhood.data.render import Renderer
 from selfhood.engine.native import NativeEngine
 from selfhood.engine.types import Delta, Reply, Request, Sampling, fold
 from selfhood.errors import InputError
-from selfhood.model.adapters import attach, load_adapter, trainable
+from selfhood.model.adapters import attach, load_adapter, save_weights, trainable
 from selfhood.model.load import Loaded
 from selfhood.recipe import TunerOptions
-from selfhood.run import Run
 from tests.tiny import tiny_network
 from tests.tiny_training import SYSTEM, row, tiny_training, tokenizer, wake
 
@@ -255,17 +254,15 @@ def test_the_base_answers_when_no_adapter_is_named(speaker: NativeEngine) -> Non
 
 def test_two_adapters_answer_under_their_names(tmp_path: Path) -> None:
     alone: dict[str, str] = {}
-    run = Run(tmp_path)
     both: Any = tiny_network()
     for update, name in enumerate(("fox", "owl"), start=1):
         tuned = attach(tiny_network(), TunerOptions(), base="tiny", seed=update)
         wake(tuned)
         with torch.no_grad():
             trainable(tuned)[0][1].mul_(update * 100)
-        folder = run.checkpoint(update).path
-        tuned.save_pretrained(folder, save_embedding_layers=False)
+        save_weights(tuned, tokenizer(), tmp_path / name)
         alone[name] = texts(engine_of(tuned), ask("Hi", adapter="default"))[0]
-        both = load_adapter(both, folder, name=name)
+        both = load_adapter(both, tmp_path / name, name=name)
     engine = engine_of(both)
     assert alone["fox"] != alone["owl"]
     for name in ("owl", "fox", "owl"):

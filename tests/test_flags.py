@@ -12,7 +12,7 @@ import pytest
 from selfhood.cli import compat
 from selfhood.cli.flags import help_text, parse_flags
 from selfhood.errors import FlagError, InputError, MissingError
-from selfhood.recipe import ExportOptions, InferOptions, Recipe, VerbOptions
+from selfhood.recipe import ExportOptions, InferOptions, Quantisation, Recipe, VerbOptions
 
 VERBS: tuple[type[VerbOptions], ...] = (Recipe, InferOptions, ExportOptions)
 
@@ -153,10 +153,18 @@ def test_a_blank_at_which_no_shell_splits_is_understood() -> None:
         ("--learning_rate fast", "--learning_rate: 'fast' is not a number"),
         ("--learning_rate nan", "--learning_rate: nan is not a finite number"),
         ("--dataset_shuffle maybe", "--dataset_shuffle: 'maybe' is neither true nor false"),
-        ("--train_type full", "--train_type: 'full' is not one of lora"),
+        ("--train_type vera", "--train_type: 'vera' is not one of lora, full, prefix-tuning"),
+        ("--train_type full --use_dora true", "--use_dora: says nothing to --tuner_type full; it"),
+        ("--freeze_parameters model", "--freeze_parameters: says nothing to --tuner_type lora"),
+        ("--train_type prefix-tuning --modules_to_save norm", "--modules_to_save: says nothing"),
+        ("--num_virtual_tokens 9", "--num_virtual_tokens: says nothing to --tuner_type lora"),
+        ("--quant_bits 4 --train_type full", "--quant_bits: weights of 4 bits cannot move"),
+        ("--quant_method bnb", "--quant_bits: is missing; add --quant_bits 4"),
+        ("--quant_bits 8", "--quant_bits: 8 is above the maximum, 4"),
+        ("--load_in_8bit true", "--load_in_8bit: 'true' is not supported yet; use --quant_bits 4"),
+        ("--quant_method hqq", "--quant_method: 'hqq' is not one of bnb"),
         ("--no_strict", "--no_strict: is written as a value; use --strict false"),
         ("--lora_rank 0", "--lora_rank: 0 is below the minimum, 1"),
-        ("--adapters x", "--adapters: is a flag of infer, not of this verb; to train on from"),
         ("--merge_lora true", "--merge_lora: is a flag of infer, not of this verb; after training"),
     ],
 )
@@ -341,6 +349,16 @@ def test_a_flag_that_would_change_the_result_is_refused_unless_it_asks_for_nothi
         )
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["--quant_bits 4", "--quantization_bit 4", "--load_in_4bit true",
+     "--quant_method bnb --quant_bits 4 --bnb_4bit_quant_type nf4 --bnb_4bit_comp_dtype AUTO"],
+)  # fmt: skip
+def test_four_bits_are_asked_for_in_many_ways(words: str) -> None:
+    options = parse_flags(Recipe, words.split()).options
+    assert options.model.quantisation == Quantisation(kind="nf4", is_double=True)
+
+
 def test_a_bare_switch_that_is_not_supported_is_refused() -> None:
     assert failure("--use_galore") == "--use_galore: is not supported yet"
 
@@ -386,7 +404,7 @@ def test_every_alias_leads_to_a_name_that_is_known() -> None:
 def test_help_lists_every_option_with_its_default(verb: type[VerbOptions]) -> None:
     text = help_text("verb", "does it", verb)
     for name in verb.from_values({}).to_json():
-        assert f"--{name} " in text or (verb is Recipe and name == "adapters")
+        assert f"--{name} " in text
 
 
 def test_help_shows_choices_and_defaults() -> None:

@@ -32,7 +32,7 @@ FLOORS = {
     ),
     3: ("model",),
     # opening loads what a checkpoint names, so it stands beside the engine.
-    4: ("training", "engine", "exporters", "opening"),
+    4: ("training", "engine", "exporters", "opening", "continuing"),
     5: ("evaluate", "serve"),
     6: ("api",),
     # The package itself only lists the public names; nobody below looks through it.

@@ -297,7 +297,7 @@ def test_an_output_folder_that_cannot_be_written_is_one_line_before_the_model_lo
     train = replace(recipe.train, output_dir=str(tmp_path / "file" / "output"))
     plan = api.plan(replace(recipe, train=train))
     monkeypatch.setattr(
-        "selfhood.training.start.load_model", lambda *_, **__: pytest.fail("loaded")
+        "selfhood.training.start.load_tuned", lambda *_, **__: pytest.fail("loaded")
     )
     with pytest.raises(SelfhoodError, match="cannot be written"):
         api.train(plan)

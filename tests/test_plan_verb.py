@@ -70,3 +70,23 @@ def test_sliding_windows_are_packed(capsys: pytest.CaptureFixture[str]) -> None:
     config.update(layer_types=["full_attention", "sliding_attention"], sliding_window=8)
     path.write_text(json.dumps(config))
     assert "padded" not in said(capsys, "--model_name", "小狐")
+
+
+@pytest.mark.parametrize("kind", ["prefix-tuning", "p_tuning"])
+def test_virtual_tokens_are_refused_where_a_layer_does_not_see_them_all(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path("tiny/config.json")
+    config = json.loads(path.read_text())
+    config.update(layer_types=["full_attention", "sliding_attention"], sliding_window=8)
+    path.write_text(json.dumps(config))
+    words = ["--dataset", "a.jsonl", "--model_name", "x", "--train_type", kind]
+    assert main(["plan", "--model", "tiny", *words]) == 2
+    assert "virtual tokens need a model in which every layer sees" in capsys.readouterr().err
+
+
+def test_numbers_of_lora_that_are_left_in_a_command_for_another_tuner_are_noted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = said(capsys, "--model_name", "x", "--train_type", "full", "--lora_rank", "16")
+    assert "--lora_rank: says nothing to --tuner_type full" in text

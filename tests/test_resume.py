@@ -189,7 +189,7 @@ def test_other_data_are_refused(base: Path, whole: Outcome, tmp_path: Path) -> N
 def test_another_tuner_is_refused_before_the_model_loads(
     base: Path, whole: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("selfhood.training.start.load_model", lambda *_, **__: pytest.fail("loads"))
+    monkeypatch.setattr("selfhood.training.start.load_tuned", lambda *_, **__: pytest.fail("loads"))
     words = argv(base, tmp_path, resume_from_checkpoint=whole.run.checkpoint(3).path)
     with pytest.raises(FlagError, match="--lora_rank: was 8 in"):
         train([*words, "--lora_rank", "4"])
@@ -285,3 +285,24 @@ def test_the_end_that_cannot_be_saved_is_an_error(
     monkeypatch.setattr(Training, "write_checkpoint", never)
     with pytest.raises(SelfhoodError, match="No space left"):
         train(argv(base, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"tuner_type": "full", "neftune_noise_alpha": 5},
+        {"tuner_type": "prefix-tuning"},
+        {"tuner_type": "p-tuning"},
+        {"use_dora": True, "lorap_lr_ratio": 4, "modules_to_save": "norm"},
+    ],
+    ids=lambda flags: " ".join(map(str, flags.values())),
+)
+def test_whatever_is_trained_goes_on_to_the_same_bytes(
+    flags: dict[str, Any], base: Path, tmp_path: Path
+) -> None:
+    whole = train(argv(base, tmp_path, lora_dropout=0, **flags))
+    words = ["--resume_from_checkpoint", str(whole.run.checkpoint(6).path)]
+    again = train(words)
+    assert again.run != whole.run
+    for file in whole.last.path.glob("*.safetensors"):
+        assert (again.last.path / file.name).read_bytes() == file.read_bytes(), file.name

@@ -48,13 +48,15 @@ def tiny_training(
     val_samples: Sequence[Sample] = (),
     network: Any = None,
     world: World = ALONE,
+    awake: bool = True,
     **options: Any,
 ) -> Training:
-    """``options`` are flags of ``sft``. The adapter starts at random, not as a nought."""
+    """``options`` are flags of ``sft``. Awake, what is trained starts at random, not at nought."""
     recipe = Recipe.from_values({"lora_rank": 4, "lora_alpha": 8, **options})
     base = tiny_network() if network is None else network
     model = attach(base, recipe.tuner, base="tiny", seed=recipe.train.seed)
-    wake(model)
+    if awake:
+        wake(model)
     return Training(
         recipe,
         Loaded(

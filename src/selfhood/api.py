@@ -8,10 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from selfhood.continuing import settle
 from selfhood.data.mixture import read_mixture
 from selfhood.data.naming import Naming
 from selfhood.errors import FlagError
-from selfhood.opening import check_model, find_opening, locate_model, open_engine, sort_out
+from selfhood.opening import (
+    check_model,
+    find_opening,
+    locate_model,
+    open_engine,
+    sort_out,
+    trained_model,
+)
 from selfhood.processes import Place
 from selfhood.recipe import ExportOptions, ModelOptions, Recipe
 from selfhood.run import Checkpoint, Run, find_resumable
@@ -32,6 +40,7 @@ def plan(recipe: Recipe, *, num_processes: int | None = None) -> Plan:
 
     if num_processes is None:
         num_processes = Place.from_environment(os.environ).size
+    recipe = settle(recipe)
     check_sharing(recipe.train, num_processes)
     check_model(recipe.model)
     check_trackers(recipe)
@@ -70,9 +79,12 @@ def load(options: ModelOptions) -> NativeEngine:
 
 
 def merge(options: ExportOptions) -> Merged:
-    """Adapter and base as one model folder that is proved to answer the same."""
+    """Adapter and base, or a model that was trained whole, as one model folder that is proved to
+    answer the same."""
     model = sort_out(options.model)
-    if not model.adapters:
+    if model.quant_bits is not None:
+        raise FlagError("no quantised model is written", where="--quant_bits", hint="drop it")
+    if not model.adapters and trained_model(model) is None:
         raise FlagError("is missing", where="--adapters", hint="give the checkpoint to merge")
     if len(model.adapters) > 1:
         raise FlagError("one adapter is merged at a time", where="--adapters")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,10 @@ from selfhood.errors import FlagError, MissingError
 from selfhood.hub import check_reference, choose_hub, find_model
 from selfhood.progress import Steps
 from selfhood.recipe import ModelOptions
-from selfhood.run import Checkpoint, find_checkpoint
+from selfhood.run import ADAPTER, ARGS, WHOLE_MODEL, Checkpoint, find_checkpoint
 
 if TYPE_CHECKING:
     from selfhood.engine.native import NativeEngine
-
-ADAPTER, WHOLE_MODEL = "adapter_config.json", "config.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +24,8 @@ class Opening:
 
     model_path: Path
     checkpoints: tuple[Checkpoint, ...]
+    trained: Checkpoint | None
+    """What training left and remembers: the first adapter, or the model itself."""
     system: str | None
     options: ModelOptions
 
@@ -42,6 +43,23 @@ def check_model(options: ModelOptions) -> None:
     if options.model is None:
         raise FlagError("is missing", where="--model", hint="give a folder, a file or a hub id")
     check_reference(options.model)
+    check_quantisation(options)
+
+
+def check_quantisation(options: ModelOptions) -> None:
+    """Raise for ``--quant_bits`` where nothing is installed that quantises."""
+    if options.quant_bits is None:
+        return
+    if find_spec("bitsandbytes") is None:
+        raise FlagError(
+            "needs bitsandbytes", where="--quant_bits", hint='pip install "selfhood[qlora]"'
+        )
+    if Path(options.model or "").suffix == ".gguf":
+        raise FlagError(
+            "a .gguf file cannot be held in other 4 bits than its own",
+            where="--quant_bits",
+            hint="give the model as a folder",
+        )
 
 
 def locate_model(options: ModelOptions) -> Path:
@@ -61,14 +79,37 @@ def find_opening(options: ModelOptions) -> Opening:
     wins over what the checkpoint remembers."""
     options = sort_out(options)
     checkpoints = tuple(find_checkpoint(text) for text in options.adapters)
-    if checkpoints:
-        options = _restore(options, checkpoints[0])
+    if any(checkpoint.is_model for checkpoint in checkpoints):
+        options, checkpoints = _as_model(options, checkpoints), ()
+    trained = checkpoints[0] if checkpoints else trained_model(options)
+    if trained is not None:
+        options = restore(options, trained)
     return Opening(
         model_path=_locate_base(options, checkpoints),
         checkpoints=checkpoints,
+        trained=trained,
         system=options.system,
         options=options,
     )
+
+
+def _as_model(options: ModelOptions, checkpoints: tuple[Checkpoint, ...]) -> ModelOptions:
+    """A run that trained the model itself, given as ``--adapters``."""
+    if len(checkpoints) > 1 or options.model is not None:
+        whole = next(each for each in checkpoints if each.is_model)
+        raise FlagError(
+            f"{whole.path} is a whole model, which answers alone",
+            where="--adapters",
+            hint=f"use --model {whole.path}",
+        )
+    return replace(options, model=str(checkpoints[0].path), adapters=())
+
+
+def trained_model(options: ModelOptions) -> Checkpoint | None:
+    """``--model``, where it is a folder that full training or an export left."""
+    if options.model is None or options.adapters or not _holds(options.model, ARGS):
+        return None
+    return Checkpoint.at(options.model)
 
 
 def open_engine(opening: Opening) -> NativeEngine:
@@ -82,6 +123,7 @@ def open_engine(opening: Opening) -> NativeEngine:
         opening.model_path,
         dtype=opening.options.torch_dtype,
         attention=opening.options.attn_impl,
+        quantisation=opening.options.quantisation,
     )
     model = loaded.model
     for name, checkpoint in zip(opening.names, opening.checkpoints, strict=True):
@@ -104,12 +146,24 @@ def _holds(reference: str, file: str) -> bool:
     return (Path(reference).expanduser() / file).is_file()
 
 
-def _restore(options: ModelOptions, checkpoint: Checkpoint) -> ModelOptions:
+def restore(options: ModelOptions, checkpoint: Checkpoint) -> ModelOptions:
+    """What is not typed, as the checkpoint remembers it."""
     args = checkpoint.args()
+    if options.model is None:
+        options = replace(
+            options,
+            model=args.get("model") or checkpoint.base_model(),
+            model_revision=options.model_revision or args.get("model_revision"),
+        )
+    if options.quant_bits is None and args.get("quant_bits") == 4:
+        options = replace(
+            options,
+            quant_bits=4,
+            bnb_4bit_quant_type=args.get("bnb_4bit_quant_type", "nf4"),
+            bnb_4bit_use_double_quant=args.get("bnb_4bit_use_double_quant", True),
+        )
     return replace(
         options,
-        model=options.model or args.get("model") or checkpoint.base_model(),
-        model_revision=options.model_revision or args.get("model_revision"),
         use_hf=args.get("use_hf") if options.use_hf is None else options.use_hf,
         torch_dtype=options.torch_dtype or args.get("torch_dtype"),
         attn_impl=options.attn_impl or args.get("attn_impl"),

@@ -23,11 +23,13 @@ Attention = Literal["sdpa", "eager"]
 Truncation = Literal["delete", "left", "right"]
 Schedule = Literal["cosine", "linear", "constant"]
 Moments = Literal["steps", "epoch", "no"]
-Tuner = Literal["lora"]
+Tuner = Literal["lora", "full", "prefix-tuning", "p-tuning", "prompt-tuning"]
 LoraStart = Literal["true", "gaussian"]
 Sharding = Literal["fsdp2"]
 Backend = Literal["native"]
 Tracker = Literal["tensorboard", "wandb", "swanlab", "mlflow"]
+QuantMethod = Literal["bnb"]
+FourBits = Literal["nf4", "fp4"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,10 @@ class Options:
             _check_range(spec.name, getattr(self, spec.name), option_info(spec))
 
 
+def _default(options: Options, name: str) -> object:
+    return next(spec.default for spec in fields(options) if spec.name == name)
+
+
 def _check_range(name: str, value: object, info: OptionInfo) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return
@@ -70,6 +76,14 @@ def _check_range(name: str, value: object, info: OptionInfo) -> None:
         raise FlagError(f"{value:g} is below the minimum, {info.minimum:g}", where=f"--{name}")
     if info.maximum is not None and value > info.maximum:
         raise FlagError(f"{value:g} is above the maximum, {info.maximum:g}", where=f"--{name}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantisation:
+    """Weights in 4 bits: their levels, and whether the scales of blocks are quantised again."""
+
+    kind: FourBits
+    is_double: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +98,26 @@ class ModelOptions(Options):
         None, "dtype of the weights; default: float32 on a CPU, bfloat16 on a GPU"
     )
     attn_impl: Attention | None = option(None, "attention implementation; default: sdpa")
+    quant_bits: int | None = option(
+        None, "4: hold the model in 4 bits under an adapter (QLoRA)", minimum=4, maximum=4
+    )
+    quant_method: QuantMethod | None = option(None, "what quantises; default: bnb")
+    bnb_4bit_quant_type: FourBits = option("nf4", "levels of 4-bit weights")
+    bnb_4bit_use_double_quant: bool = option(True, "quantise the scales of 4-bit weights too")
     system: str | None = option(
         None, "system line, or a .txt file with it; '' leaves it to the chat template"
     )
+
+    def __post_init__(self) -> None:
+        Options.__post_init__(self)  # super() knows nothing of classes remade for their slots
+        if self.quant_method is not None and self.quant_bits is None:
+            raise FlagError("is missing", where="--quant_bits", hint="add --quant_bits 4")
+
+    @property
+    def quantisation(self) -> Quantisation | None:
+        if self.quant_bits is None:
+            return None
+        return Quantisation(kind=self.bnb_4bit_quant_type, is_double=self.bnb_4bit_use_double_quant)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +137,20 @@ class DataOptions(Options):
     strict: bool = option(True, "stop at the first bad row; false: skip and count them")
     model_name: tuple[str, ...] = option((), "the model's name: Chinese, then English")
     model_author: tuple[str, ...] = option((), "who made it: Chinese, then English")
+
+
+PROMPT_TUNERS = ("prefix-tuning", "p-tuning", "prompt-tuning")
+
+# Options that would be lost on another tuner. LoRA's own numbers are not among them: whoever
+# changes one word of a tutorial's command may leave them there.
+OPTIONS_OF: Mapping[tuple[str, ...], tuple[str, ...]] = {
+    ("lora",): ("use_dora", "use_rslora", "lorap_lr_ratio", "modules_to_save", "target_regex"),
+    ("full",): (
+        "freeze_parameters", "freeze_parameters_regex", "freeze_parameters_ratio",
+        "trainable_parameters", "trainable_parameters_regex",
+    ),
+    PROMPT_TUNERS: ("num_virtual_tokens",),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +174,33 @@ class TunerOptions(Options):
     lorap_lr_ratio: float | None = option(
         None, "LoRA+: B learns this many times as fast as A; 16 is usual", minimum=1
     )
+    num_virtual_tokens: int = option(
+        20, "tokens that prefix-tuning, p-tuning and prompt-tuning put before a row", minimum=1
+    )
+    freeze_parameters: tuple[str, ...] = option((), "full: leave weights whose names begin so")
+    freeze_parameters_regex: str | None = option(
+        None, "full: leave weights in whose names this pattern is found"
+    )
+    freeze_parameters_ratio: float = option(
+        0.0, "full: leave this part of the weights, from the first layer on", minimum=0, maximum=1
+    )
+    trainable_parameters: tuple[str, ...] = option(
+        (), "full: train weights whose names begin so, frozen or not"
+    )
+    trainable_parameters_regex: str | None = option(
+        None, "full: train weights in whose names this pattern is found, frozen or not"
+    )
+
+    def __post_init__(self) -> None:
+        Options.__post_init__(self)  # super() knows nothing of classes remade for their slots
+        for tuners, names in OPTIONS_OF.items():
+            for name in names:
+                if self.tuner_type not in tuners and getattr(self, name) != _default(self, name):
+                    raise FlagError(
+                        f"says nothing to --tuner_type {self.tuner_type}",
+                        where=f"--{name}",
+                        hint=f"it belongs to {', '.join(tuners)}",
+                    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +221,9 @@ class TrainOptions(Options):
     adam_beta1: float = option(0.9, "AdamW beta 1", minimum=0, maximum=0.99999)
     adam_beta2: float = option(0.95, "AdamW beta 2", minimum=0, maximum=0.99999)
     adam_epsilon: float = option(1e-8, "AdamW epsilon", minimum=0)
+    neftune_noise_alpha: float | None = option(
+        None, "NEFTune: noise on embeddings while training; 5 is usual", minimum=0
+    )
     max_grad_norm: float = option(1.0, "clip the gradient's norm to this; 0: never", minimum=0)
     seed: int = option(42, "seed of the adapter's start and of the data order", minimum=0)
     logging_steps: int = option(5, "log every N updates (and the first)", minimum=1)
@@ -234,11 +309,17 @@ class MergeOptions(Options):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerbOptions:
-    """All options of one verb: a few groups, flat on the command line and in ``args.json``."""
+    """All options of one verb: a few groups, flat on the command line and in ``args.json``.
+
+    ``given`` are the names that somebody gave a value, were it the default.
+    """
+
+    given: frozenset[str] = field(default=frozenset(), compare=False)
 
     @classmethod
     def groups(cls) -> dict[str, type[Options]]:
-        return get_type_hints(cls)
+        hints = get_type_hints(cls)
+        return {name: kind for name, kind in hints.items() if name != "given"}
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -249,7 +330,7 @@ class VerbOptions:
         for name, kind in cls.groups().items():
             known = {spec.name for spec in fields(kind)}
             groups[name] = kind(**{key: value for key, value in values.items() if key in known})
-        return cls(**groups)
+        return cls(**groups, given=frozenset(values))
 
     def to_json(self) -> dict[str, Any]:
         """Flat, by flag name."""
@@ -268,6 +349,24 @@ class Recipe(VerbOptions):
     data: DataOptions
     tuner: TunerOptions
     train: TrainOptions
+
+    def __post_init__(self) -> None:
+        if self.model.quant_bits is not None and self.tuner.tuner_type == "full":
+            raise FlagError(
+                "weights of 4 bits cannot move; only an adapter on them can be trained",
+                where="--quant_bits",
+                hint="drop it, or use --tuner_type lora",
+            )
+        if self.train.has_parts and (
+            self.tuner.tuner_type != "lora"
+            or self.model.quant_bits is not None
+            or self.train.neftune_noise_alpha
+        ):
+            raise FlagError(
+                "spreads a model under LoRA, without noise and in whole weights; nothing else yet",
+                where="--fsdp" if self.train.fsdp else "--deepspeed",
+                hint="leave it out: each process then holds the whole model",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

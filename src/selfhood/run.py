@@ -21,6 +21,7 @@ from selfhood.files import hash_file, read_json, write_json
 
 ARGS, STATE, MOMENTS = "args.json", "trainer_state.json", "optimizer.safetensors"
 MANIFEST = "manifest.json"
+ADAPTER, WHOLE_MODEL = "adapter_config.json", "config.json"
 NUM_NEAR = 3
 _VERSION = re.compile(r"v(\d+)-")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)$")
@@ -28,13 +29,26 @@ _CHECKPOINT = re.compile(r"checkpoint-(\d+)$")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A folder with an adapter, and the recipe that made it."""
+    """A folder with an adapter or a whole model, and the recipe that made it."""
 
     path: Path
 
+    @classmethod
+    def at(cls, text: str) -> Checkpoint:
+        return cls(Path(text).expanduser())
+
     @property
     def is_adapter(self) -> bool:
-        return (self.path / "adapter_config.json").is_file()
+        return (self.path / ADAPTER).is_file()
+
+    @property
+    def is_model(self) -> bool:
+        """As full training leaves it."""
+        return (self.path / WHOLE_MODEL).is_file() and not self.is_adapter
+
+    @property
+    def holds_weights(self) -> bool:
+        return self.is_adapter or self.is_model
 
     @property
     def update(self) -> int:
@@ -66,10 +80,14 @@ class Checkpoint:
             return False
         return True
 
+    def adapter_config(self) -> dict[str, Any]:
+        """As peft wrote it."""
+        config = read_json(self.path / ADAPTER)
+        return config if isinstance(config, dict) else {}
+
     def base_model(self) -> str | None:
         """The base model as the adapter's own config names it."""
-        config = read_json(self.path / "adapter_config.json")
-        base = config.get("base_model_name_or_path")
+        base = self.adapter_config().get("base_model_name_or_path")
         return base if isinstance(base, str) and base else None
 
 
@@ -101,11 +119,11 @@ class Run:
         return Checkpoint(self.path / f"checkpoint-{update}")
 
     def checkpoints(self) -> list[Checkpoint]:
-        """Those with an adapter in them, oldest first."""
+        """Those with weights in them, oldest first."""
         found = [
             Checkpoint(entry)
             for entry in (self.path.iterdir() if self.path.is_dir() else ())
-            if _CHECKPOINT.match(entry.name) and Checkpoint(entry).is_adapter
+            if _CHECKPOINT.match(entry.name) and Checkpoint(entry).holds_weights
         ]
         return sorted(found, key=lambda checkpoint: checkpoint.update)
 
@@ -138,14 +156,14 @@ def find_checkpoint(text: str) -> Checkpoint:
     """What ``--adapters`` means: a checkpoint, a run (its last checkpoint), or an output folder
     (its newest run). ``output/checkpoint-100`` of older tutorials finds the newest run's."""
     path = Path(text).expanduser()
-    if (path / "adapter_config.json").is_file():
+    if (path / ADAPTER).is_file():
         return Checkpoint(path)
     for run in [Run(path), *_runs_below(path)]:
         if chosen := run.chosen():
             return chosen
     for run in _runs_below(path.parent):
         checkpoint = Checkpoint(run.path / path.name)
-        if checkpoint.is_adapter:
+        if checkpoint.holds_weights:
             return checkpoint
     raise MissingError(_what_is_wrong(path), where=str(path), hint=_near_checkpoints(path))
 
@@ -182,13 +200,13 @@ def _runs_below(folder: Path) -> list[Run]:
 def _what_is_wrong(path: Path) -> str:
     if not path.exists():
         return "no such checkpoint"
-    if (path / "config.json").is_file():
+    if (path / WHOLE_MODEL).is_file():
         return "is a whole model, not an adapter"
     return "holds no adapter"
 
 
 def _near_checkpoints(path: Path) -> str:
-    if (path / "config.json").is_file():
+    if (path / WHOLE_MODEL).is_file():
         return f"use --model {path}"
     if "<" in str(path) or "xxx" in str(path) or path.is_relative_to("/path/to"):
         hint = "that is the tutorial's example; put the path that training printed last"
@@ -206,6 +224,6 @@ def _newest_below(folder: Path) -> list[Path]:
         checkpoint
         for depth in depths
         for checkpoint in folder.glob(f"{depth}checkpoint-*")
-        if Checkpoint(checkpoint).is_adapter
+        if Checkpoint(checkpoint).holds_weights
     ]
     return sorted(found, key=lambda checkpoint: checkpoint.stat().st_mtime)[-NUM_NEAR:]

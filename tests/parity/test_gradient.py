@@ -49,7 +49,7 @@ def plain_loss(model: Any, samples: Sequence[Sample]) -> float:
     total = 0.0
     for sample in samples:
         ids_1T = torch.tensor([sample.ids])
-        logits_TV = model(input_ids=ids_1T).logits[0, :-1]
+        logits_TV = model(input_ids=ids_1T).logits[0, -len(sample.ids) : -1]
         nll_T = functional.cross_entropy(logits_TV, ids_1T[0, 1:], reduction="none")
         loss = (nll_T * torch.tensor(sample.trained[1:])).sum() * sample.weight / trained_tokens
         loss.backward()  # type: ignore[no-untyped-call]

@@ -29,6 +29,9 @@ ALIASES: Mapping[str, str] = {
     "ckpt_dir": "adapters",  # 2.x, 3.x
     "lora_modules": "adapters",
     "system_prompt": "system",
+    "quantization_bit": "quant_bits",  # 2.x
+    "load_in_4bit": "quant_bits",
+    "quantization_method": "quant_method",
     # data
     "train_dataset": "dataset",
     "custom_train_dataset_path": "dataset",  # 2.x
@@ -60,6 +63,7 @@ ALIASES: Mapping[str, str] = {
     "lr": "learning_rate",
     "lr_scheduler": "lr_scheduler_type",
     "adam_eps": "adam_epsilon",
+    "neftune_alpha": "neftune_noise_alpha",  # 2.x
     "evaluation_strategy": "eval_strategy",
     "add_output_dir_suffix": "add_version",  # 2.x
     "only_save_model": "save_only_model",  # 2.x
@@ -72,6 +76,18 @@ ALIASES: Mapping[str, str] = {
 }
 
 VALUES: Mapping[str, Mapping[str, str]] = {
+    "tuner_type": {
+        "prefix_tuning": "prefix-tuning",
+        "prefix": "prefix-tuning",
+        "prefixtuning": "prefix-tuning",
+        "p_tuning": "p-tuning",
+        "ptuning": "p-tuning",
+        "p-tuning-v2": "prefix-tuning",  # P-Tuning v2 trains a prefix in every layer
+        "p_tuning_v2": "prefix-tuning",
+        "ptuning_v2": "prefix-tuning",
+        "prompt_tuning": "prompt-tuning",
+        "prompt": "prompt-tuning",
+    },
     "torch_dtype": {
         "fp32": "float32",
         "float": "float32",
@@ -81,6 +97,11 @@ VALUES: Mapping[str, Mapping[str, str]] = {
         "auto": "None",
         "AUTO": "None",
     },
+    "quant_bits": {
+        **dict.fromkeys(("true", "True"), "4"),
+        **dict.fromkeys(("false", "False", "0", "-1", "none"), "None"),
+    },
+    "quant_method": {"none": "None", "bitsandbytes": "bnb"},
     "target_modules": {"ALL": "all-linear", "all": "all-linear", "DEFAULT": "all-linear"},
     "init_weights": {"True": "true", "default": "true", "1": "true"},
     "infer_backend": {
@@ -194,12 +215,10 @@ NO_EFFECT: Mapping[str, str] = {
     "ddp_timeout": "torch's own limits hold",
     "ddp_backend": "nccl between GPUs, gloo between CPUs",
     "local_rank": "the launcher's variables say it",
-    # quantisation: without quant_method and quant_bits these say nothing
-    "bnb_4bit_comp_dtype": NOT_QUANTISED,
-    "bnb_4bit_compute_dtype": NOT_QUANTISED,
-    "bnb_4bit_quant_type": NOT_QUANTISED,
-    "bnb_4bit_quant_storage": NOT_QUANTISED,
-    "bnb_4bit_use_double_quant": NOT_QUANTISED,
+    # quantisation
+    "bnb_4bit_comp_dtype": "4-bit weights are multiplied in --torch_dtype",  # 2.x
+    "bnb_4bit_compute_dtype": "4-bit weights are multiplied in --torch_dtype",
+    "bnb_4bit_quant_storage": "4-bit weights are kept as bytes",
     "hqq_axis": NOT_QUANTISED,
     "quant_n_samples": NOT_QUANTISED,
     "quant_batch_size": NOT_QUANTISED,
@@ -252,7 +271,6 @@ HARMLESS_ELSEWHERE = (
 
 # What somebody who gives a flag to the wrong verb is after.
 BELONGS_ELSEWHERE: Mapping[str, str] = {
-    "adapters": "to train on from an adapter, merge it and train the merged model",
     "merge_lora": "after training: selfhood export --adapters DIR --merge_lora true",
     "dataset": "questions to be answered go to --val_dataset",
 }
@@ -272,18 +290,11 @@ class Unsupported:
         return bool(values) and all(value.strip().lower() in self.harmless for value in values)
 
 
-FULL_PRECISION = "the weights are used as they are; drop it"
-LORA_ALONE = "LoRA trains the layers of --target_modules"
-
 UNSUPPORTED: Mapping[str, Unsupported] = {
     # model
     "task_type": Unsupported("chat models are trained here", ("causal_lm",)),
     "num_labels": Unsupported("chat models are trained here"),
-    "quant_method": Unsupported(FULL_PRECISION),
-    "quant_bits": Unsupported(FULL_PRECISION),
-    "quantization_bit": Unsupported(FULL_PRECISION),
-    "load_in_4bit": Unsupported(FULL_PRECISION),
-    "load_in_8bit": Unsupported(FULL_PRECISION),
+    "load_in_8bit": Unsupported("use --quant_bits 4"),
     "rope_scaling": Unsupported(),
     "new_special_tokens": Unsupported(),
     "model_kwargs": Unsupported(),
@@ -316,12 +327,7 @@ UNSUPPORTED: Mapping[str, Unsupported] = {
     "use_swift_lora": Unsupported(),
     "lora_bias": Unsupported(harmless=OFF),
     "target_parameters": Unsupported("use --target_modules or --target_regex"),
-    "freeze_parameters": Unsupported(LORA_ALONE),
-    "freeze_parameters_regex": Unsupported(LORA_ALONE),
-    "freeze_parameters_ratio": Unsupported(LORA_ALONE),
-    "trainable_parameters": Unsupported(LORA_ALONE),
-    "trainable_parameters_regex": Unsupported(LORA_ALONE),
-    "freeze_llm": Unsupported(LORA_ALONE),
+    "freeze_llm": Unsupported("see --freeze_parameters"),
     "lisa_activated_layers": Unsupported(),
     # training
     "optim": Unsupported(
@@ -331,8 +337,6 @@ UNSUPPORTED: Mapping[str, Unsupported] = {
     "lr_scheduler_kwargs": Unsupported("see --lr_scheduler_type"),
     "max_epochs": Unsupported("use --num_train_epochs or --max_steps"),
     "label_smoothing_factor": Unsupported(),
-    "neftune_noise_alpha": Unsupported(),
-    "neftune_alpha": Unsupported(),
     "loss_type": Unsupported(),
     "enable_dft_loss": Unsupported(),
     "enable_channel_loss": Unsupported(),

@@ -151,12 +151,8 @@ def parse_flags(verb: type[Verb], argv: Sequence[str]) -> Parsed[Verb]:
 
 
 def _grouped(verb: type[VerbOptions]) -> dict[type[Options], list[Flag]]:
-    """The flags of a verb, by option group. A run starts with an adapter of its own, so those that
-    train share the model's options but for ``--adapters``."""
-    return {
-        group: [flag for flag in flags_of(group) if verb is not Recipe or flag.name != "adapters"]
-        for group in verb.groups().values()
-    }
+    """The flags of a verb, by option group."""
+    return {group: flags_of(group) for group in verb.groups().values()}
 
 
 def _flags_elsewhere(verb: type[VerbOptions]) -> dict[str, str]:

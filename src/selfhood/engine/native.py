@@ -17,7 +17,14 @@ from selfhood.engine.types import Delta, Finish, Request
 from selfhood.errors import InputError
 from selfhood.model.adapters import speaking_as
 from selfhood.model.load import Loaded, context_length
+from selfhood.model.tuners.prompt import (
+    VirtualTokens,
+    num_virtual_tokens,
+    virtual_tokens,
+    without_peft,
+)
 
+_New = dict[str, Tensor]  # the next tokens, by ids or by embeddings, as transformers takes them
 HALF_A_CHARACTER = "\ufffd"  # how a tokenizer decodes one whose last token is still to come
 
 
@@ -27,6 +34,8 @@ class NativeEngine:
     def __init__(self, loaded: Loaded, renderer: Renderer) -> None:
         self.loaded = loaded
         self.renderer = renderer
+        # peft's own forward would put virtual tokens before every single token.
+        self._base = without_peft(loaded.model)
         self._context = context_length(loaded.model.config)
         self.ends = end_tokens(loaded)
 
@@ -42,7 +51,7 @@ class NativeEngine:
     def _start(self, index: int, request: Request) -> _Row:
         tokenizer = self.loaded.tokenizer
         ids = tokenizer.encode(self.renderer.prompt(request.messages), add_special_tokens=False)
-        room = self._context - len(ids)
+        room = self._context - len(ids) - num_virtual_tokens(self.loaded.model, request.adapter)
         if room < 1:
             raise InputError(
                 f"the talk is {len(ids)} tokens long, the model holds {self._context}",
@@ -55,10 +64,19 @@ class NativeEngine:
 
         cache = DynamicCache(config=self.loaded.model.config)
         mask_BT, ids_BT = self._pad([row.ids for row in rows])
+        new: _New = {"input_ids": ids_BT}
+        virtual = self._virtual_tokens(adapter, len(rows))
+        if virtual is not None:
+            mask_BT = torch.cat([mask_BT.new_ones(len(rows), virtual.num), mask_BT], dim=1)
+        if virtual is not None and virtual.cache is not None:
+            cache = virtual.cache
+        if virtual is not None and virtual.embeddings_BVD is not None:
+            embeddings_BTD = self._base.get_input_embeddings()(ids_BT)
+            new = {"inputs_embeds": torch.cat([virtual.embeddings_BVD, embeddings_BTD], dim=1)}
         while rows:
             # Anew each time: between two tokens another reply may have been asked of the model.
             with speaking_as(self.loaded.model, adapter):
-                logits_BV = self._forward(ids_BT, mask_BT, cache)
+                logits_BV = self._forward(new, mask_BT, cache)
             picked = [row.pick(logits_V) for row, logits_V in zip(rows, logits_BV, strict=True)]
             for row, token in zip(rows, picked, strict=True):
                 delta = row.take(token, self.ends)
@@ -73,6 +91,7 @@ class NativeEngine:
                 mask_BT = mask_BT[keep_B]
                 rows = [rows[number] for number in alive]
             ids_BT = torch.tensor([[row.seen[-1]] for row in rows], device=self.loaded.device)
+            new = {"input_ids": ids_BT}
             mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(rows), 1)], dim=1)
 
     def _pad(self, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
@@ -83,17 +102,26 @@ class NativeEngine:
         device = self.loaded.device
         return torch.tensor(mask, device=device), torch.tensor(ids, device=device)
 
-    def _forward(self, ids_BT: Tensor, mask_BT: Tensor, cache: Any) -> Tensor:
-        positions_BT = (mask_BT.cumsum(dim=1) - 1).clamp(min=0)[:, -ids_BT.shape[1] :]
-        output = self.loaded.model(
-            input_ids=ids_BT,
+    def _virtual_tokens(self, adapter: str | None, batch_size: int) -> VirtualTokens | None:
+        if adapter is None:
+            return None
+        with speaking_as(self.loaded.model, adapter):
+            return virtual_tokens(self.loaded.model, batch_size=batch_size)
+
+    def _forward(self, new: _New, mask_BT: Tensor, cache: Any) -> Tensor:
+        """Logits after the last of the ``new`` tokens; they stand behind those in the cache."""
+        (tokens,) = new.values()
+        num_new = tokens.shape[1]
+        positions_BT = (mask_BT.cumsum(dim=1) - 1).clamp(min=0)[:, -num_new:]
+        output = self._base(
+            **new,
             attention_mask=mask_BT,
             position_ids=positions_BT,
             past_key_values=cache,
             use_cache=True,
             # An index, not the number 1: that would hand a strided slice to the head, which torch
             # multiplies by copying the whole vocabulary matrix once per row.
-            logits_to_keep=torch.tensor([ids_BT.shape[1] - 1], device=ids_BT.device),
+            logits_to_keep=torch.tensor([num_new - 1], device=mask_BT.device),
         )
         logits_BV: Tensor = output.logits[:, -1]
         return logits_BV

@@ -1,4 +1,4 @@
-"""Adapter and base -> one ordinary model folder, and the proof that it answers the same."""
+"""Adapter and base, or a model trained whole -> one ordinary folder, proved to answer the same."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 
 import torch
 
-from selfhood.console import Progress
+from selfhood.console import Progress, say
 from selfhood.data.render import Renderer
 from selfhood.engine.native import NativeEngine
 from selfhood.engine.types import Reply, fold
-from selfhood.errors import FlagError, ProofError
+from selfhood.errors import FlagError, InputError, ProofError
 from selfhood.exporters.probes import QUESTIONS, probe_requests
 from selfhood.files import new_folder, write_json
 from selfhood.model.adapters import load_adapter
 from selfhood.model.load import DTYPES, Loaded, load_model, stored_dtype
-from selfhood.opening import WHOLE_MODEL, Opening
+from selfhood.opening import Opening
 from selfhood.recipe import MergeOptions
-from selfhood.run import ARGS, Checkpoint
+from selfhood.run import ARGS, WHOLE_MODEL, Checkpoint
 
 # Two tokens whose log-probabilities differ by less than this are a tie that rounding may break:
 # bfloat16 keeps 8 bits, so logits near 20 are a tenth apart.
@@ -38,16 +38,18 @@ class Merged:
 
 def export_merged(opening: Opening, options: MergeOptions) -> Merged:
     """Merge in float32, cast once, write, load again as anybody would, compare the answers."""
-    checkpoint = opening.checkpoints[0]
+    checkpoint = _mergeable(opening)
     out = _output_folder(checkpoint, options)
     baked = opening.system if options.bake_system else None
     with Progress("exporting", total=4, unit="step") as bar, new_folder(out) as folder:
         loaded = load_model(
             opening.model_path, dtype="float32", attention=opening.options.attn_impl
         )
-        tuned = load_adapter(loaded.model, checkpoint.path)
-        bar.advance(note="asking the adapter")
-        answers = _answers(replace(loaded, model=tuned), opening.system, adapter="default")
+        tuned, speaker = loaded.model, None
+        if checkpoint.is_adapter:
+            tuned, speaker = load_adapter(loaded.model, checkpoint.path), "default"
+        bar.advance(note="asking the trained model")
+        answers = _answers(replace(loaded, model=tuned), opening.system, adapter=speaker)
         bar.advance(note="merging")
         _write_model(folder, tuned, _dtype_to_write(opening))
         _write_tokenizer(folder, loaded.tokenizer, baked)
@@ -61,6 +63,22 @@ def export_merged(opening: Opening, options: MergeOptions) -> Merged:
     return Merged(path=out, num_probes=len(QUESTIONS), num_ties=num_ties)
 
 
+def _mergeable(opening: Opening) -> Checkpoint:
+    checkpoint = opening.trained
+    assert checkpoint is not None, "the caller has made sure that there is one"
+    if opening.options.quant_bits is not None:
+        say("note: the adapter was trained on 4-bit weights; it is merged into the model's own")
+    kind = checkpoint.adapter_config()["peft_type"] if checkpoint.is_adapter else "LORA"
+    if kind != "LORA":
+        raise InputError(
+            "virtual tokens stand before a row; there is nothing to merge into weights",
+            where=str(checkpoint.path),
+            hint=f"ask it with selfhood infer --adapters {checkpoint.path}, or train with "
+            "--tuner_type lora",
+        )
+    return checkpoint
+
+
 def _dtype_to_write(opening: Opening) -> torch.dtype:
     """``--torch_dtype`` of the command or of the run, else the dtype of the base on disk."""
     asked = opening.options.torch_dtype
@@ -68,7 +86,8 @@ def _dtype_to_write(opening: Opening) -> torch.dtype:
 
 
 def _write_model(folder: Path, tuned: Any, dtype: torch.dtype) -> None:
-    merged = tuned.merge_and_unload().to(dtype)
+    merged = tuned.merge_and_unload() if hasattr(tuned, "merge_and_unload") else tuned
+    merged = merged.to(dtype)
     merged.config.dtype = dtype
     merged.save_pretrained(folder, safe_serialization=True)
 
@@ -160,5 +179,5 @@ def _merged_args(checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         name: value
         for name, value in checkpoint.args().items()
-        if name not in ("adapters", "model", "model_revision", "torch_dtype")
+        if name not in ("adapters", "model", "model_revision", "torch_dtype", "quant_bits")
     }

@@ -1,53 +1,139 @@
-"""peft adapters: attach a new one, load a trained one, merge one into its base."""
+"""What is trained, on the model that carries it: attach, continue, save, load, speak as."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from selfhood.errors import InputError
-from selfhood.model.tuners.lora import attach_lora
+from selfhood.model.four_bits import is_quantised
+from selfhood.model.tuners.full import choose_weights
+from selfhood.model.tuners.lora import attach_lora, continue_lora
+from selfhood.model.tuners.prompt import (
+    attach_prompt,
+    continue_prompt,
+    is_prompt,
+    restore_encoder,
+    save_encoder,
+)
 from selfhood.recipe import TunerOptions
 
 WEIGHTS = "adapter_model.safetensors"
 
 
 def attach(model: Any, options: TunerOptions, *, base: str, seed: int) -> Any:
-    """A new, seeded adapter on ``model``; returns the peft model. ``base`` is what
-    ``adapter_config.json`` will say it belongs to."""
+    """New weights to train, seeded, as ``--tuner_type`` has it: the peft model, or with full
+    training the model itself. ``base`` is what ``adapter_config.json`` will say it belongs to."""
     torch.manual_seed(seed)
-    tuned = attach_lora(model, options)
+    if options.tuner_type == "full":
+        return choose_weights(model, options)
+    attach_new = attach_lora if options.tuner_type == "lora" else attach_prompt
+    tuned = attach_new(model, options)
+    tuned.peft_config["default"].base_model_name_or_path = base
+    hold_in_float32(tuned)
+    return tuned
+
+
+def continue_adapter(model: Any, folder: Path, *, base: str) -> Any:
+    """The adapter of a checkpoint on ``model``, ready to be trained further."""
+    from peft import PeftConfig
+
+    check_is_safe(folder)
+    with _fitting(folder):
+        kind = PeftConfig.from_pretrained(str(folder))
+        continue_one = continue_prompt if kind.is_prompt_learning else continue_lora
+        tuned = continue_one(model, folder)
+    hold_in_float32(tuned)
     tuned.peft_config["default"].base_model_name_or_path = base
     return tuned
 
 
+def hold_in_float32(model: Any) -> None:
+    """What is trained; a step of one part in a thousand is lost on a 16-bit weight."""
+    for _, weight in trainable(model):
+        weight.data = weight.data.float()
+
+
+def save_weights(
+    model: Any, tokenizer: Any, folder: Path, weights: Mapping[str, Tensor] | None = None
+) -> None:
+    """Whatever is trained, so that answering and training on need nothing else: an adapter in
+    peft's own format, or a whole model with its tokenizer. ``weights`` are the model's, by name,
+    where they are not all in this process."""
+    from peft import PeftModel
+
+    if not isinstance(model, PeftModel):
+        model.save_pretrained(folder, state_dict=weights, safe_serialization=True)
+        tokenizer.save_pretrained(folder)
+        return
+    # "auto" would ask the hub for the base's vocabulary size; this house never resizes it.
+    model.save_pretrained(
+        str(folder), state_dict=weights, safe_serialization=True, save_embedding_layers=False
+    )
+    # peft's model card would carry paths of this machine and says nothing about this model.
+    (folder / "README.md").unlink(missing_ok=True)
+    if is_prompt(model):
+        save_encoder(model, folder)
+
+
 def restore(model: Any, folder: Path) -> None:
-    """Give the adapter that is trained the weights of a checkpoint."""
-    from peft import set_peft_model_state_dict
+    """Give what is trained the weights that ``save_weights`` wrote."""
+    from peft import PeftModel, set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    set_peft_model_state_dict(model, load_file(folder / WEIGHTS))
+    if not isinstance(model, PeftModel):
+        saved = type(model).from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        model.load_state_dict(saved.state_dict())
+    elif is_prompt(model):
+        restore_encoder(model, folder)
+    else:
+        set_peft_model_state_dict(model, load_file(folder / WEIGHTS))
 
 
 def load_adapter(model: Any, folder: Path, *, name: str = "default") -> Any:
     """A trained adapter beside those already on ``model``; safetensors only."""
     from peft import PeftModel
 
+    check_is_safe(folder)
+    with _fitting(folder):
+        if isinstance(model, PeftModel):
+            _check_same_kind(model, folder)
+            model.load_adapter(folder, adapter_name=name)
+            return model
+        return PeftModel.from_pretrained(model, folder, adapter_name=name).eval()
+
+
+def _check_same_kind(model: Any, folder: Path) -> None:
+    from peft import PeftConfig
+
+    there, new = model.active_peft_config, PeftConfig.from_pretrained(str(folder))
+    if there.peft_type != new.peft_type and (there.is_prompt_learning or new.is_prompt_learning):
+        raise InputError(
+            f"its {_name(new)} and the other's {_name(there)} cannot stand on one model",
+            where=str(folder),
+            hint="ask them one after the other",
+        )
+
+
+def check_is_safe(folder: Path) -> None:
     if not (folder / WEIGHTS).exists():
         raise InputError(
             f"holds no {WEIGHTS}",
             where=str(folder),
             hint="pickled adapters are refused; save yours as safetensors",
         )
+
+
+@contextlib.contextmanager
+def _fitting(folder: Path) -> Iterator[None]:
+    """peft's complaints about an adapter, as one line."""
     try:
-        if isinstance(model, PeftModel):
-            model.load_adapter(folder, adapter_name=name)
-            return model
-        return PeftModel.from_pretrained(model, folder, adapter_name=name).eval()
+        yield
     except (RuntimeError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise InputError(
@@ -77,13 +163,45 @@ def speaking_as(model: Any, name: str | None) -> Iterator[None]:
         yield
 
 
+def trains_own_weights(model: Any) -> bool:
+    """Whether weights of the model itself are trained, not only ones that were added to it."""
+    from peft import PeftModel
+
+    if not isinstance(model, PeftModel):
+        return True
+    return bool(getattr(model.active_peft_config, "modules_to_save", None))
+
+
 def trainable(model: Any) -> list[tuple[str, torch.nn.Parameter]]:
     """The parameters an optimizer works on, in a fixed order."""
     return [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
 
 
 def describe(model: Any) -> str:
-    """``494.0M parameters, 4,399,104 trained (0.89%)``"""
-    total = sum(weight.numel() for weight in model.parameters())
-    trained = sum(weight.numel() for _, weight in trainable(model))
-    return f"{total / 1e6:.1f}M parameters, {trained:,} trained ({trained / total:.2%})"
+    """``lora, 494.0M parameters, 4,399,104 trained (0.89%)``"""
+    from peft import PeftModel
+
+    if isinstance(model, PeftModel):
+        trained, total = model.get_nb_trainable_parameters()  # counts 4-bit weights one by one
+    else:
+        total = sum(weight.numel() for weight in model.parameters())
+        trained = sum(weight.numel() for _, weight in trainable(model))
+    share = f"{trained:,} trained ({trained / total:.2%})"
+    return f"{_kind(model)}, {total / 1e6:.1f}M parameters, {share}"
+
+
+def _kind(model: Any) -> str:
+    from peft import PeftModel
+
+    if not isinstance(model, PeftModel):
+        return "full"
+    config = model.active_peft_config
+    if config.is_prompt_learning:
+        return _name(config)
+    lora = "dora" if config.use_dora else "rslora" if config.use_rslora else "lora"
+    return f"{lora} on 4-bit weights" if is_quantised(model) else lora
+
+
+def _name(config: Any) -> str:
+    """peft's PREFIX_TUNING, as it is written here."""
+    return str(config.peft_type.value).lower().replace("_", "-")

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from selfhood.errors import InputError, SelfhoodError
+from selfhood.model.four_bits import four_bits, keep_layout
 from selfhood.processes import Place
-from selfhood.recipe import Attention, Dtype
+from selfhood.recipe import Attention, Dtype, Quantisation
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PICKLES = (".bin", ".pt", ".pth", ".pkl")
@@ -52,10 +53,12 @@ def load_model(
     *,
     dtype: Dtype | None,
     attention: Attention | None,
+    quantisation: Quantisation | None = None,
     device: torch.device | None = None,
 ) -> Loaded:
     """Load for training or inference, onto the best device or another. Weights are safetensors or
-    GGUF, never pickles."""
+    GGUF, never pickles; with ``quantisation`` linear layers hold 4 bits a weight and multiply in
+    ``dtype``."""
     from transformers import AutoModelForCausalLM
 
     _quiet_transformers()
@@ -74,6 +77,8 @@ def load_model(
             )
         else:
             _refuse_pickles(path)
+            if quantisation is not None:
+                options["quantization_config"] = four_bits(quantisation, wanted)
             model = AutoModelForCausalLM.from_pretrained(
                 path, use_safetensors=True, trust_remote_code=False, **options
             )
@@ -81,6 +86,8 @@ def load_model(
         first_line = str(error).strip().splitlines()[0]
         raise InputError(f"cannot be loaded: {first_line}", where=str(path)) from error
     torch.nn.Module.to(model, device)
+    if quantisation is not None:
+        keep_layout(model)
     return Loaded(
         model=model, tokenizer=load_tokenizer(path), path=path, device=device, dtype=wanted
     )

@@ -20,11 +20,12 @@ class Batch:
 
     ``mask`` is what transformers takes: None for plain causal attention, or (1, 1, T, T), additive,
     0 where slot i may see slot j and the dtype's minimum elsewhere, by kind of layer where the
-    model has kinds. ``target_slots_N`` counts through all rows.
+    model has kinds. ``last_BT`` is the pack's; ``target_slots_N`` counts through all rows.
     """
 
     ids_BT: Tensor
     positions_BT: Tensor
+    last_BT: Tensor
     mask: Mask | None
     target_slots_N: Tensor
     target_ids_N: Tensor
@@ -43,6 +44,7 @@ def to_batch(
     return Batch(
         ids_BT=numbers(pack.ids).view(pack.num_rows, -1),
         positions_BT=positions_T.view(pack.num_rows, -1),
+        last_BT=last_T.view(pack.num_rows, -1),
         mask=None if pack.is_chain else tree_mask(last_T, positions_T, windows, dtype),
         target_slots_N=numbers(pack.target_slots),
         target_ids_N=numbers(pack.target_ids),

@@ -13,13 +13,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from safetensors.torch import save_file
 
 from selfhood.data.encode import Sample
 from selfhood.data.mix import Order
 from selfhood.files import hash_text, new_folder, read_json, write_json
+from selfhood.model.adapters import save_weights
+from selfhood.model.load import Loaded
 from selfhood.recipe import Recipe
 from selfhood.run import ARGS, MOMENTS, STATE, Checkpoint, Run, write_manifest
 from selfhood.training.snapshot import Snapshot
@@ -47,7 +48,7 @@ class TrainState:
 
 def save(
     run: Run,
-    model: Any,
+    loaded: Loaded,
     recipe: Recipe,
     state: TrainState,
     snapshot: Snapshot,
@@ -55,15 +56,7 @@ def save(
     """Everything that answering needs, and going on."""
     checkpoint = run.checkpoint(state.update)
     with new_folder(checkpoint.path) as folder:
-        # "auto" would ask the hub for the base's vocabulary size; this house never resizes it.
-        model.save_pretrained(
-            folder,
-            state_dict=snapshot.weights,
-            safe_serialization=True,
-            save_embedding_layers=False,
-        )
-        # peft's model card would carry paths of this machine and says nothing about this model.
-        (folder / "README.md").unlink(missing_ok=True)
+        save_weights(loaded.model, loaded.tokenizer, folder, snapshot.weights)
         if not recipe.train.save_only_model:
             save_file(snapshot.memory, folder / MOMENTS)
         write_json(folder / ARGS, recipe.to_json())

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from selfhood.model.adapters import trainable
+from selfhood.model.load import Loaded
 from selfhood.recipe import Recipe
+from selfhood.training.forward import Forward
 from selfhood.training.loss import ChunkedLoss
 from selfhood.training.optimizer import make_optimizer
 from selfhood.training.world import World
@@ -29,15 +30,18 @@ class Descent:
 
     is_in_step = False
     """Whether all processes must make the same number of passes."""
-    kind_of_loss: type[ChunkedLoss] = ChunkedLoss
+    kind_of_forward: type[Forward] = Forward
 
-    def __init__(self, model: Any, recipe: Recipe, world: World) -> None:
-        self.model = model
+    def __init__(self, loaded: Loaded, recipe: Recipe, world: World) -> None:
+        self.model = model = loaded.model
         self.world = world
         self.limit = recipe.train.max_grad_norm or math.inf
         self.weights = [weight for _, weight in trainable(model)]
         self.optimizer: torch.optim.Optimizer = make_optimizer(model, recipe)
-        self.loss = self.kind_of_loss(model)
+        forward = self.kind_of_forward(
+            model, dtype=loaded.dtype, noise_alpha=recipe.train.neftune_noise_alpha
+        )
+        self.loss = ChunkedLoss(forward)
 
     def sum_gradients(self) -> None:
         self.world.sum_gradients(self.weights)

@@ -11,11 +11,11 @@ from selfhood.training.world import World
 def open_descent(loaded: Loaded, recipe: Recipe, world: World) -> Descent:
     """The optimizer of a model, and who holds what of both."""
     if not recipe.train.has_parts:
-        return Descent(loaded.model, recipe, world)
+        return Descent(loaded, recipe, world)
     if recipe.train.fsdp:
         from selfhood.training.sharding import ShardedDescent
 
-        return ShardedDescent(loaded.model, recipe, world, loaded.device)
+        return ShardedDescent(loaded, recipe, world)
     from selfhood.training.zero import ZeroDescent
 
-    return ZeroDescent(loaded.model, recipe, world, loaded.dtype)
+    return ZeroDescent(loaded, recipe, world)

@@ -275,7 +275,7 @@ class Training:
         return take_snapshot(self.descent, self.random)
 
     def write_checkpoint(self, snapshot: Snapshot) -> Checkpoint:
-        checkpoint = save(self.run, self.loaded.model, self.recipe, self.state, snapshot)
+        checkpoint = save(self.run, self.loaded, self.recipe, self.state, snapshot)
         if self.options.save_total_limit is not None:
             prune(self.run, keep=self.options.save_total_limit, spare=self.state.best_update)
         return checkpoint

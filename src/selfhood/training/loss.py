@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from selfhood.training.batch import Batch
+from selfhood.training.forward import Forward
 
 CHUNK = 256  # positions; fewer would slow the head's matrix product
 
@@ -37,26 +38,21 @@ class LossSums:
 
 
 class ChunkedLoss:
-    """The loss of one model, whichever of its weights are trained."""
+    """The loss of one model."""
 
-    def __init__(self, model: Any) -> None:
-        base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self._model = model
-        self._decoder = base.get_decoder()
-        self._head = base.get_output_embeddings()
-        if not self._head_is_all():
-            self._decoder = self._head = None
+    def __init__(self, forward: Forward) -> None:
+        self._forward = forward
 
     def measure(self, batch: Batch) -> LossSums:
         """Without a gradient."""
         with torch.no_grad():
-            hidden_ND = self._hidden(batch)
+            hidden_ND = self._forward.hidden(batch)
             parts = [self._part(hidden_ND, batch, chunk) for chunk in chunks(len(hidden_ND))]
         return _total(parts, batch)
 
     def backward(self, batch: Batch, *, num_targets: float) -> LossSums:
         """Adds the gradient of nll / ``num_targets`` to that of the trained weights."""
-        hidden_ND = self._hidden(batch)
+        hidden_ND = self._forward.hidden(batch)
         cut_ND = hidden_ND.detach().requires_grad_()
         parts = [
             self._part_backward(cut_ND, batch, chunk, num_targets) for chunk in chunks(len(cut_ND))
@@ -70,23 +66,6 @@ class ChunkedLoss:
         """From the gradient at the hidden states to that of the weights below."""
         hidden_ND.backward(grad_ND)  # type: ignore[no-untyped-call]
 
-    def _hidden(self, batch: Batch) -> Tensor:
-        """What the head turns into logits, at trained positions; logits where it is not all."""
-        inputs = {
-            "input_ids": batch.ids_BT,
-            "position_ids": batch.positions_BT,
-            "attention_mask": batch.mask,
-            "use_cache": False,
-        }
-        if self._decoder is None:
-            rows_N = batch.target_slots_N // batch.ids_BT.shape[1]
-            slots_N = batch.target_slots_N % batch.ids_BT.shape[1]
-            columns_M, column_N = torch.unique(slots_N, return_inverse=True)
-            logits_BMV: Tensor = self._model(**inputs, logits_to_keep=columns_M).logits
-            return logits_BMV[rows_N, column_N]
-        hidden_BTD: Tensor = self._decoder(**inputs).last_hidden_state
-        return hidden_BTD.flatten(0, 1)[batch.target_slots_N]
-
     def _part_backward(
         self, hidden_ND: Tensor, batch: Batch, chunk: slice, num_targets: float
     ) -> tuple[Tensor, Tensor]:
@@ -97,28 +76,10 @@ class ChunkedLoss:
 
     def _part(self, hidden_ND: Tensor, batch: Batch, chunk: slice) -> tuple[Tensor, Tensor]:
         """Weighted nats and hits of a chunk."""
-        logits_NV = hidden_ND[chunk] if self._head is None else self._head(hidden_ND[chunk])
+        logits_NV = self._forward.logits(hidden_ND[chunk])
         ids_N, weights_N = batch.target_ids_N[chunk], batch.target_weights_N[chunk]
         nll_N, guesses_N = _CrossEntropy.apply(logits_NV.float(), ids_N)  # type: ignore[no-untyped-call]
         return (nll_N * weights_N).sum(), ((guesses_N == ids_N) * weights_N).sum()
-
-    @torch.no_grad()
-    def _head_is_all(self) -> bool:
-        """Whether logits are what the head makes of the last hidden state. Some models go on from
-        there (Gemma 2 caps its logits, Granite scales them); asked once, with one token."""
-        ids_1T = torch.zeros((1, 1), dtype=torch.long, device=self._model.device)
-        logits_1TV = self._model(input_ids=ids_1T, use_cache=False).logits
-        hidden_1TD = self._decoder(input_ids=ids_1T, use_cache=False).last_hidden_state
-        return torch.equal(self._head(hidden_1TD), logits_1TV)
-
-
-class WholeLoss(ChunkedLoss):
-    """Of a model that must be called as a whole, because its weights come together only then. All
-    logits of a pass exist at once, at trained positions."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self._decoder = self._head = None
 
 
 class _CrossEntropy(torch.autograd.Function):

@@ -14,13 +14,15 @@ from selfhood.data.render import Renderer
 from selfhood.data.rows import Rows
 from selfhood.errors import InputError
 from selfhood.model.load import context_length, load_config, load_tokenizer, overrides_dtype
-from selfhood.recipe import Recipe, TrainOptions
+from selfhood.recipe import PROMPT_TUNERS, Recipe, TrainOptions, TunerOptions
 from selfhood.training.layout import Layout, layout_of
 from selfhood.training.shares import shares
 
 # Measured on the starter model at the tutorials' learning rate: 7 updates teach nothing, 32 most of
 # the identity (docs/results/dose.md).
 FEW_UPDATES = 30
+
+LORA_NUMBERS = ("lora_rank", "lora_alpha", "lora_dropout", "target_modules", "init_weights")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,8 @@ class Plan:
 def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path, *, num_processes: int) -> Plan:
     """Find out which rows are trained and lay the updates out."""
     config = load_config(model_path)
+    layout = layout_of(config)
+    _check_tuner(recipe.tuner.tuner_type, layout)
     renderer = Renderer(load_tokenizer(model_path), recipe.model.system)
     encoded = _encode(mixture.train, renderer, recipe, config)
     if not encoded.samples:
@@ -80,7 +84,6 @@ def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path, *, num_process
         seed=data_seed(recipe),
         shuffle=recipe.data.dataset_shuffle,
     )
-    layout = layout_of(config)
     return Plan(
         recipe=recipe,
         model_path=model_path,
@@ -97,6 +100,15 @@ def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path, *, num_process
         num_truncated=encoded.num_truncated,
         warnings=(*mixture.warnings, *_warnings(recipe, mixture, order, layout)),
     )
+
+
+def _check_tuner(tuner: str, layout: Layout) -> None:
+    if tuner in PROMPT_TUNERS and (layout.windows is not None or layout.obstacle is not None):
+        raise InputError(
+            "virtual tokens need a model in which every layer sees the whole row",
+            where=f"--tuner_type {tuner}",
+            hint="use --tuner_type lora",
+        )
 
 
 def _encode(rows: Rows, renderer: Renderer, recipe: Recipe, config: Any) -> Encoded:
@@ -124,6 +136,13 @@ def _warnings(recipe: Recipe, mixture: Mixture, order: Order, layout: Layout) ->
             f"--torch_dtype {recipe.model.torch_dtype}: this CPU has no fast 16-bit units; "
             "computing in float32, which is faster here and more exact"
         )
+    untouched = TunerOptions()
+    idle = [
+        name for name in LORA_NUMBERS if getattr(recipe.tuner, name) != getattr(untouched, name)
+    ]
+    if idle and recipe.tuner.tuner_type != "lora":
+        flags = ", ".join(f"--{name}" for name in idle)
+        found.append(f"{flags}: says nothing to --tuner_type {recipe.tuner.tuner_type}")
     for share in mixture.shares:
         if share.is_repeated:
             found.append(

@@ -19,21 +19,22 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from selfhood.model.adapters import trainable
+from selfhood.model.load import Loaded
 from selfhood.recipe import Recipe
 from selfhood.training.descent import Descent
-from selfhood.training.loss import WholeLoss
+from selfhood.training.forward import WholeForward
 from selfhood.training.world import World
 
 
 class ShardedDescent(Descent):
-    """Of a model whose weights are put in parts here, on ``device``."""
+    """Of a model whose weights are put in parts here, on its device."""
 
     is_in_step = True
-    kind_of_loss = WholeLoss
+    kind_of_forward = WholeForward
 
-    def __init__(self, model: Any, recipe: Recipe, world: World, device: torch.device) -> None:
-        shard(model, world, device)
-        super().__init__(model, recipe, world)
+    def __init__(self, loaded: Loaded, recipe: Recipe, world: World) -> None:
+        shard(loaded.model, world, loaded.device)
+        super().__init__(loaded, recipe, world)
 
     def sum_gradients(self) -> None:
         """The backward passes averaged them."""

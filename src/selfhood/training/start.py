@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from selfhood.console import say
 from selfhood.errors import FlagError, InputError
 from selfhood.files import sweep, write_json
-from selfhood.model.adapters import attach, describe, restore
-from selfhood.model.load import best_device, load_model
+from selfhood.model.adapters import describe, restore
+from selfhood.model.load import best_device
+from selfhood.model.tuned import load_tuned
 from selfhood.recipe import Recipe, TunerOptions
 from selfhood.run import ARGS, MOMENTS, Checkpoint, Run
 from selfhood.training.checkpoint import TrainState
@@ -23,7 +24,7 @@ from selfhood.training.world import World
 
 
 def train_plan(plan: Plan, run: Run, world: World, checkpoint: Checkpoint | None = None) -> Outcome:
-    """Load the model of a plan, attach a new adapter or the checkpoint's, and train it."""
+    """Load the model of a plan with what it trains, new or the checkpoint's, and train it."""
     if checkpoint is not None:
         check_same_tuner(plan.recipe, checkpoint)
     if world.is_first:
@@ -53,24 +54,17 @@ def open_metrics(training: Training) -> Metrics | Unheard:
 
 
 def open_training(plan: Plan, run: Run, world: World, checkpoint: Checkpoint | None) -> Training:
-    """The model, with new weights to train or those of a checkpoint."""
+    """The model with what it trains, new or a checkpoint's, before the first update."""
     recipe = plan.recipe
-    loaded = load_model(
-        plan.model_path,
-        dtype=recipe.model.torch_dtype,
-        attention=recipe.model.attn_impl,
-        device=torch.device("cpu") if recipe.train.has_parts else None,
-    )
-    tuned = attach(
-        loaded.model, recipe.tuner, base=recipe.model.model or "", seed=recipe.train.seed
-    )
-    say(f"model    {describe(tuned)}, {str(loaded.dtype).removeprefix('torch.')}, {loaded.device}")
+    loaded = load_tuned(recipe, plan.model_path)
+    dtype = str(loaded.dtype).removeprefix("torch.")
+    say(f"model    {describe(loaded.model)}, {dtype}, {loaded.device}")
     if checkpoint is not None:
-        restore(tuned, checkpoint.path)
+        restore(loaded.model, checkpoint.path)
     torch.manual_seed(recipe.train.seed + world.rank)  # dropout differs from process to process
     return Training(
         recipe,
-        replace(loaded, model=tuned, device=best_device()),
+        replace(loaded, device=best_device()),
         samples=plan.samples,
         val_samples=plan.val_samples,
         order=plan.order,

@@ -18,33 +18,37 @@ from torch import Tensor
 
 from selfhood.errors import FlagError
 from selfhood.model.adapters import trainable
+from selfhood.model.load import Loaded
 from selfhood.recipe import Recipe
 from selfhood.training.descent import Descent
-from selfhood.training.loss import WholeLoss
+from selfhood.training.forward import WholeForward
+from selfhood.training.loss import ChunkedLoss
 from selfhood.training.world import World
 from selfhood.training.zero_config import zero_config
 
 
-class EngineLoss(WholeLoss):
+class EngineLoss(ChunkedLoss):
     """The backward pass is the engine's; it takes one number."""
 
-    def __init__(self, engine: Any, size: int) -> None:
-        super().__init__(engine)
+    def __init__(self, engine: Any, dtype: torch.dtype, size: int) -> None:
+        super().__init__(WholeForward(engine, dtype=dtype))
+        self._engine = engine
         self._size = size
 
     def _pass_on(self, hidden_ND: Tensor, grad_ND: Tensor) -> None:
         """The number whose gradient at ``hidden_ND`` is ``size * grad_ND``."""
-        self._model.backward((hidden_ND * grad_ND).sum() * self._size)
+        self._engine.backward((hidden_ND * grad_ND).sum() * self._size)
 
 
 class ZeroDescent(Descent):
-    """``dtype`` is that of the model's weights; those that are trained step in float32."""
+    """Whatever the model's weights are held in, those that are trained step in float32."""
 
     is_in_step = True
-    kind_of_loss = WholeLoss
+    kind_of_forward = WholeForward
 
-    def __init__(self, model: Any, recipe: Recipe, world: World, dtype: torch.dtype) -> None:
-        super().__init__(model, recipe, world)
+    def __init__(self, loaded: Loaded, recipe: Recipe, world: World) -> None:
+        super().__init__(loaded, recipe, world)
+        model, dtype = loaded.model, loaded.dtype
         config = zero_config(recipe.train) | {"bf16": {"enabled": dtype == torch.bfloat16}}
         if dtype == torch.float16:
             raise FlagError(
@@ -58,7 +62,7 @@ class ZeroDescent(Descent):
             self.engine, self.optimizer, *_ = deepspeed.initialize(
                 model=model, optimizer=self.optimizer, config=config
             )
-        self.loss = EngineLoss(self.engine, world.size)
+        self.loss = EngineLoss(self.engine, dtype, world.size)
 
     def sum_gradients(self) -> None:
         """The engine does, in its step."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from selfhood.errors import InputError
+from selfhood.model.four_bits import is_quantised
 from selfhood.recipe import TunerOptions
 
 ALL_LINEAR = "all-linear"
@@ -17,8 +19,6 @@ ALL_LINEAR = "all-linear"
 def attach_lora(model: Any, options: TunerOptions) -> Any:
     """The peft model; its new weights are the only ones that train, with ``modules_to_save``."""
     from peft import LoraConfig, get_peft_model
-
-    from selfhood.model.lean_lora import LeanLinear
 
     targets = _targets(options)
     whole = _modules_to_save(model, options)
@@ -36,13 +36,30 @@ def attach_lora(model: Any, options: TunerOptions) -> Any:
         init_lora_weights=True if options.init_weights == "true" else options.init_weights,
         task_type="CAUSAL_LM",
     )
-    # peft's door for layers of one's own; what is saved is the same.
-    config._register_custom_module({nn.Linear: LeanLinear})
+    _use_lean_layers(model, config)
     try:
         return get_peft_model(model, config)
     except ValueError as error:
         first_line = str(error).strip().splitlines()[0]
         raise InputError(first_line, where=flag) from error
+
+
+def continue_lora(model: Any, folder: Path) -> Any:
+    """The peft model of a checkpoint, its adapter ready to be trained further."""
+    from peft import LoraConfig, PeftModel
+
+    config = LoraConfig.from_pretrained(str(folder))
+    _use_lean_layers(model, config)
+    return PeftModel.from_pretrained(model, folder, config=config, is_trainable=True)
+
+
+def _use_lean_layers(model: Any, config: Any) -> None:
+    """By peft's door for layers of one's own; what is saved is the same. A quantised layer is a
+    Linear by name only."""
+    from selfhood.model.lean_lora import LeanLinear
+
+    if not is_quantised(model):
+        config._register_custom_module({nn.Linear: LeanLinear})
 
 
 def _targets(options: TunerOptions) -> str | list[str]:
