@@ -114,10 +114,10 @@ def one_round(model: Any, optimizer: Any, samples: Sequence[Sample]) -> Round:
 
     from bench.products import time_products
     from bench.sides import packed
-    from selfhood.recipe import TrainOptions
+    from selfhood.training.fit import WORTHWHILE
     from selfhood.training.schedule import pack
 
-    budget = TrainOptions().token_budget
+    budget = WORTHWHILE["cpu"][0]
     began = time.perf_counter()
     packed(budget)(model, samples)
     torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
@@ -164,10 +164,10 @@ def aim(dtype: str, rounds: Sequence[Round]) -> Aim:
 
 
 def page(samples: Sequence[Sample], lines: Sequence[str], aims: Sequence[Aim], repeats: int) -> str:
-    from selfhood.recipe import TrainOptions
+    from selfhood.training.fit import WORTHWHILE
     from selfhood.training.schedule import pack
 
-    packs = pack(samples, TrainOptions().token_budget)
+    packs = pack(samples, WORTHWHILE["cpu"][0])
     return PAGE.format(
         machine=machine(),
         rows=len(samples),

@@ -21,6 +21,7 @@ from selfhood.model.adapters import attach
 from selfhood.model.load import Loaded
 from selfhood.recipe import Recipe
 from selfhood.run import Run
+from selfhood.training.budget import Budget
 from selfhood.training.loop import Training
 from selfhood.training.world import ALONE, World
 from tests.tiny import tiny_network, tiny_tokenizer
@@ -75,6 +76,10 @@ def tiny_training(
             max_steps=recipe.train.max_steps,
             seed=recipe.train.seed,
             shuffle=recipe.data.dataset_shuffle,
+        ),
+        budget=Budget(
+            tokens=recipe.train.token_budget or 2048,
+            recompute_above=0 if recipe.train.gradient_checkpointing else None,
         ),
         run=Run(folder / "run"),
         world=world,

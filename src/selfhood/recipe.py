@@ -256,7 +256,12 @@ class TrainOptions(Options):
         "zero0",
         "the same by DeepSpeed: zero1, zero2, zero3, zero2_offload, zero3_offload, or a file",
     )
-    token_budget: int = option(2048, "most tokens in one forward pass", minimum=64)
+    token_budget: int | None = option(
+        None, "most tokens in one forward pass; default: what is fast and fits", minimum=64
+    )
+    gradient_checkpointing: bool | None = option(
+        None, "save memory by computing activations twice; default: only where rows need it"
+    )
 
     @property
     def has_parts(self) -> bool:

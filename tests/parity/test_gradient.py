@@ -25,7 +25,7 @@ from selfhood.training.batch import Batch, to_batch
 from selfhood.training.layout import Layout
 from selfhood.training.loop import Training
 from selfhood.training.rate import learning_rate
-from selfhood.training.schedule import Pack, pack
+from selfhood.training.schedule import Pack, num_targets, pack
 from tests.tiny import tiny_network
 from tests.tiny_training import row, tiny_training
 
@@ -285,7 +285,8 @@ def test_labels_shifted_by_one_would_be_caught(tmp_path: Path) -> None:
 def test_a_mean_of_means_would_be_caught(tmp_path: Path) -> None:
     """Each row divided by its own trained tokens: short replies weigh more than long ones."""
     rows = short_rows()
-    means = [replace(sample, weight=1 / sample.num_trained) for sample in rows]
+    even = num_targets(rows) / len(rows)
+    means = [replace(sample, weight=even / sample.num_trained) for sample in rows]
     training = tiny_training(tmp_path, rows)
     training.layout = Layout(lay_out=lambda _, budget: pack(means, budget))
     assert relative_error(training, rows) > CAUGHT

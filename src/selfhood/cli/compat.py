@@ -194,8 +194,7 @@ NO_EFFECT: Mapping[str, str] = {
     "remove_unused_columns": "columns that are not used are never read",
     "check_dataset_strategy": "--strict decides what happens to bad rows",
     # compute
-    "gradient_checkpointing": "short rows fit without it; the result is the same",
-    "gradient_checkpointing_kwargs": "short rows fit without it; the result is the same",
+    "gradient_checkpointing_kwargs": "the result is the same",
     "packing": PACKED,
     "padding_free": PACKED,
     "group_by_length": PACKED,

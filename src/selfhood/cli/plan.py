@@ -47,6 +47,8 @@ def show_plan(plan: Plan) -> None:
         "the first: "
         f"{written} tokens, {computed} after sharing, in {passes} pass{'es' * (passes > 1)}"
     )
+    if plan.fit.forecast is not None:
+        console.say(f"memory   {plan.fit.forecast}; {plan.fit.free / 1e9:.1f} GB free")
     for warning in plan.warnings:
         console.warn(warning)
 

@@ -51,18 +51,18 @@ def load_config(path: Path) -> Any:
 def load_model(
     path: Path,
     *,
-    dtype: Dtype | None,
+    dtype: Dtype | torch.dtype | None,
     attention: Attention | None,
     quantisation: Quantisation | None = None,
     device: torch.device | None = None,
 ) -> Loaded:
     """Load for training or inference, onto the best device or another. Weights are safetensors or
     GGUF, never pickles; with ``quantisation`` linear layers hold 4 bits a weight and multiply in
-    ``dtype``."""
+    ``dtype``. A torch.dtype is used as it is; a name is a wish (see ``best_dtype``)."""
     from transformers import AutoModelForCausalLM
 
     _quiet_transformers()
-    wanted = best_dtype(best_device(), dtype)
+    wanted = dtype if isinstance(dtype, torch.dtype) else best_dtype(best_device(), dtype)
     device = device or best_device()
     options: dict[str, Any] = {"dtype": wanted, "attn_implementation": attention or "sdpa"}
     try:

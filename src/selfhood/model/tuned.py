@@ -8,19 +8,20 @@ from pathlib import Path
 import torch
 
 from selfhood.model.adapters import attach, continue_adapter, trainable
-from selfhood.model.load import Loaded, best_dtype, load_model
+from selfhood.model.load import Loaded, load_model
 from selfhood.recipe import Recipe
 
 
-def load_tuned(recipe: Recipe, path: Path) -> Loaded:
-    """``path`` is where the recipe's model is. With ``--adapters``, its weights are trained on."""
+def load_tuned(recipe: Recipe, path: Path, *, dtype: torch.dtype) -> Loaded:
+    """``path`` is where the recipe's model is, ``dtype`` what the run computes in. With
+    ``--adapters``, its weights are trained on."""
     options = recipe.model
     base = options.model or ""
     if recipe.tuner.tuner_type == "full":
-        return _load_whole(recipe, path)
+        return _load_whole(recipe, path, dtype)
     loaded = load_model(
         path,
-        dtype=options.torch_dtype,
+        dtype=dtype,
         attention=options.attn_impl,
         quantisation=options.quantisation,
         # Where several processes will share it, no GPU has to hold it whole.
@@ -33,10 +34,9 @@ def load_tuned(recipe: Recipe, path: Path) -> Loaded:
     return replace(loaded, model=tuned)
 
 
-def _load_whole(recipe: Recipe, path: Path) -> Loaded:
+def _load_whole(recipe: Recipe, path: Path, dtype: torch.dtype) -> Loaded:
     """What moves is held in float32, what is frozen as the run computes."""
     loaded = load_model(path, dtype="float32", attention=recipe.model.attn_impl)
-    dtype = best_dtype(loaded.device, recipe.model.torch_dtype)
     model = attach(loaded.model, recipe.tuner, base="", seed=recipe.train.seed)
     moving = {id(weight) for _, weight in trainable(model)}
     for weight in model.parameters():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -13,9 +14,11 @@ from selfhood.data.encode import Sample
 from selfhood.data.mix import Order
 from selfhood.errors import SelfhoodError
 from selfhood.model.load import Loaded
+from selfhood.model.recompute import recomputing
 from selfhood.recipe import Recipe
 from selfhood.run import Checkpoint, Run
 from selfhood.training.batch import Batch, to_batch
+from selfhood.training.budget import Budget
 from selfhood.training.checkpoint import TrainState, fingerprint, prune, save
 from selfhood.training.descents import open_descent
 from selfhood.training.due import saving_is_due, validating_is_due
@@ -23,11 +26,14 @@ from selfhood.training.layout import layout_of
 from selfhood.training.metrics import EvalRecord, Metrics, TrainRecord, Unheard, peak_memory_gib
 from selfhood.training.optimizer import set_rate
 from selfhood.training.rate import learning_rate
-from selfhood.training.schedule import Pack, for_nothing
+from selfhood.training.schedule import Pack, for_nothing, num_targets
 from selfhood.training.shares import shares
 from selfhood.training.snapshot import Snapshot, random_state, take_snapshot
 from selfhood.training.stop import StopAskedError, StopSignals
+from selfhood.training.thrift import Thrift
 from selfhood.training.world import World
+
+AS_IT_IS = nullcontext()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +73,7 @@ class Training:
         samples: Sequence[Sample],
         val_samples: Sequence[Sample],
         order: Order,
+        budget: Budget,
         run: Run,
         world: World,
     ) -> None:
@@ -83,6 +90,8 @@ class Training:
         self.loss = self.descent.loss
         self.weights = self.descent.weights
         self.optimizer = self.descent.optimizer
+        budget = replace(budget, is_fixed=recipe.train.has_parts)
+        self.thrift = Thrift(budget, self.weights, loaded.device)
         self.stop = StopSignals()
         self.state = TrainState(
             update=0,
@@ -145,22 +154,14 @@ class Training:
 
         Each process computes those of its share; the sums are the same on all.
         """
-        packs = self._passes(samples)
         weight, num_stops = self.world.sum_numbers(
-            sum(sum(each.target_weights) for each in packs), self.stop.is_asked
+            num_targets(self._share(samples)), self.stop.is_asked
         )
         if num_stops:
             raise StopAskedError
-        loss = correct = 0.0
-        for each in packs:
-            self._stop_if_alone()
-            sums = self.loss.backward(self._batch(each), num_targets=weight)
-            loss += sums.nll
-            correct += sums.correct
+        sums = self.thrift.run(lambda budget: self._backward(samples, budget, weight))
         self.descent.sum_gradients()
-        loss, correct, num_tokens = self.world.sum_numbers(
-            loss, correct, sum(each.num_tokens for each in packs)
-        )
+        loss, correct, num_tokens = self.world.sum_numbers(*sums)
         return UpdateSums(
             loss=loss / weight,
             token_acc=correct / weight,
@@ -168,18 +169,35 @@ class Training:
             num_tokens=num_tokens,
         )
 
-    def _passes(self, samples: Sequence[Sample]) -> list[Pack]:
-        """What this process computes of what all of them have in hand.
+    def _backward(
+        self, samples: Sequence[Sample], budget: Budget, weight: float
+    ) -> tuple[float, float, int]:
+        """The gradient of this process's share; its nats, hits and tokens computed."""
+        packs = self._passes(samples, budget)
+        loss = correct = 0.0
+        for each in packs:
+            self._stop_if_alone()
+            with recomputing(self.loaded.model) if budget.recomputes(each.num_tokens) else AS_IT_IS:
+                sums = self.loss.backward(self._batch(each), num_targets=weight)
+            loss += sums.nll
+            correct += sums.correct
+        return loss, correct, sum(each.num_tokens for each in packs)
+
+    def _share(self, samples: Sequence[Sample]) -> Sequence[Sample]:
+        """What this process computes of what all of them have in hand."""
+        return shares(samples, self.world.size)[self.world.rank]
+
+    def _passes(self, samples: Sequence[Sample], budget: Budget) -> list[Pack]:
+        """Passes of this process's share.
 
         Where weights come together pass by pass, all processes make as many passes, some of them
         for nothing.
         """
-        share = shares(samples, self.world.size)[self.world.rank]
-        packs = self.layout.lay_out(share, self.options.token_budget)
+        packs = self.layout.lay_out(self._share(samples), budget.tokens)
         if not self.descent.is_in_step:
             return packs
         num_idle = self.world.largest(len(packs)) - len(packs)
-        idle = for_nothing(self.layout.lay_out(samples[:1], self.options.token_budget)[0])
+        idle = for_nothing(self.layout.lay_out(samples[:1], budget.tokens)[0])
         return [*packs, *num_idle * [idle]]
 
     def _batch(self, pack: Pack) -> Batch:
@@ -216,21 +234,26 @@ class Training:
     def validate(self) -> EvalRecord:
         """Loss and hits on the validation rows, by token."""
         started = time.monotonic()
-        nll = correct = weight = 0.0
         self.loaded.model.eval()
-        for each in self._passes(self.val_samples):
-            sums = self.loss.measure(self._batch(each))
-            nll += sums.nll
-            correct += sums.correct
-            weight += sums.weight
+        sums = self.thrift.run(self._measure)
         self.loaded.model.train()
-        nll, correct, weight = self.world.sum_numbers(nll, correct, weight)
+        nll, correct, weight = self.world.sum_numbers(*sums)
         return EvalRecord(
             update=self.state.update,
             eval_loss=nll / weight,
             eval_token_acc=correct / weight,
             eval_runtime=time.monotonic() - started,
         )
+
+    def _measure(self, budget: Budget) -> tuple[float, float, float]:
+        """Nats, hits and weight of this process's share of the validation rows."""
+        nll = correct = weight = 0.0
+        for each in self._passes(self.val_samples, budget):
+            sums = self.loss.measure(self._batch(each))
+            nll += sums.nll
+            correct += sums.correct
+            weight += sums.weight
+        return nll, correct, weight
 
     def _judge(self, record: EvalRecord, metrics: Metrics | Unheard) -> None:
         metrics.eval(record)

@@ -13,8 +13,15 @@ from selfhood.data.mixture import Mixture, data_seed
 from selfhood.data.render import Renderer
 from selfhood.data.rows import Rows
 from selfhood.errors import InputError
-from selfhood.model.load import context_length, load_config, load_tokenizer, overrides_dtype
+from selfhood.model.load import (
+    best_device,
+    context_length,
+    load_config,
+    load_tokenizer,
+    overrides_dtype,
+)
 from selfhood.recipe import PROMPT_TUNERS, Recipe, TrainOptions, TunerOptions
+from selfhood.training.fit import Demand, Fit, fit
 from selfhood.training.layout import Layout, layout_of
 from selfhood.training.shares import shares
 
@@ -41,6 +48,7 @@ class Plan:
     """No sample has more tokens."""
     order: Order
     layout: Layout
+    fit: Fit
     num_processes: int
     num_deleted: int
     num_truncated: int
@@ -55,7 +63,7 @@ class Plan:
         """Tokens as written, tokens as computed, passes of a process: what the schedule saves."""
         samples = [self.samples[number] for number in next(self.order.updates())]
         packs = [
-            self.layout.lay_out(share, self.recipe.train.token_budget)
+            self.layout.lay_out(share, self.fit.budget.tokens)
             for share in shares(samples, self.num_processes)
         ]
         written = sum(len(sample.ids) for sample in samples)
@@ -95,6 +103,7 @@ def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path, *, num_process
         longest=encoded.longest,
         order=order,
         layout=layout,
+        fit=fit(recipe, config, _demand(encoded, order, layout, num_processes), best_device()),
         num_processes=num_processes,
         num_deleted=encoded.num_deleted,
         num_truncated=encoded.num_truncated,
@@ -109,6 +118,16 @@ def _check_tuner(tuner: str, layout: Layout) -> None:
             where=f"--tuner_type {tuner}",
             hint="use --tuner_type lora",
         )
+
+
+def _demand(encoded: Encoded, order: Order, layout: Layout, num_processes: int) -> Demand:
+    """Judged by the first update and the longest row."""
+    share = shares([encoded.samples[i] for i in next(order.updates())], num_processes)[0]
+
+    def cost(tokens: int) -> int:
+        return sum(each.num_tokens for each in layout.lay_out(share, tokens))
+
+    return Demand(longest=encoded.longest, update=len(share) * encoded.longest, cost=cost)
 
 
 def _encode(rows: Rows, renderer: Renderer, recipe: Recipe, config: Any) -> Encoded:

@@ -65,6 +65,11 @@ class Pack:
         return min(self.last) == self.num_tokens // self.num_rows - 1
 
 
+def num_targets(samples: Sequence[Sample]) -> float:
+    """Trained tokens by weight; the first token of a row is never predicted."""
+    return sum(sample.weight * sum(sample.trained[1:]) for sample in samples)
+
+
 @dataclass(slots=True)
 class _Node:
     """A token in the tree; ``weight`` is the summed weight of the samples that train it."""

@@ -56,7 +56,7 @@ def open_metrics(training: Training) -> Metrics | Unheard:
 def open_training(plan: Plan, run: Run, world: World, checkpoint: Checkpoint | None) -> Training:
     """The model with what it trains, new or a checkpoint's, before the first update."""
     recipe = plan.recipe
-    loaded = load_tuned(recipe, plan.model_path)
+    loaded = load_tuned(recipe, plan.model_path, dtype=plan.fit.dtype)
     dtype = str(loaded.dtype).removeprefix("torch.")
     say(f"model    {describe(loaded.model)}, {dtype}, {loaded.device}")
     if checkpoint is not None:
@@ -68,6 +68,7 @@ def open_training(plan: Plan, run: Run, world: World, checkpoint: Checkpoint | N
         samples=plan.samples,
         val_samples=plan.val_samples,
         order=plan.order,
+        budget=plan.fit.budget,
         run=run,
         world=world,
     )

@@ -1,0 +1,48 @@
+"""How much one pass may hold, and how much is worth it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+FEWEST_TOKENS = 64  # matrix products of fewer rows waste the machine
+WASTE = 1.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """``tokens`` bounds a pass, but for a single row that is longer. A pass of more than
+    ``recompute_above`` tokens keeps each layer's input alone and computes the rest a second time on
+    the way back (activation checkpointing); None: no pass does."""
+
+    tokens: int
+    recompute_above: int | None = None
+    is_fixed: bool = False
+    """Whether it must stay as it is: several processes that gather weights pass by pass agree."""
+
+    def recomputes(self, num_tokens: int) -> bool:
+        return self.recompute_above is not None and num_tokens > self.recompute_above
+
+    def smaller(self) -> Budget | None:
+        """What to try when memory ran out: half the tokens, in the end recomputation for all."""
+        if self.is_fixed:
+            return None
+        if self.tokens > FEWEST_TOKENS:
+            return replace(self, tokens=max(self.tokens // 2, FEWEST_TOKENS))
+        if self.recompute_above != 0:
+            return replace(self, recompute_above=0)
+        return None
+
+    def __str__(self) -> str:
+        recomputing = ", recomputing activations" if self.recompute_above == 0 else ""
+        return f"{self.tokens} tokens a pass{recomputing}"
+
+
+def cheapest(choices: Sequence[int], cost: Callable[[int], int]) -> int:
+    """The least of some token budgets that computes nearly as few tokens as the best of them.
+
+    Small passes take less memory, and matrix products are as fast from some 256 rows on; but what
+    rows have in common is computed once a pass, so a long common beginning wants large ones.
+    """
+    costs = {choice: cost(choice) for choice in choices}
+    return min(choice for choice in choices if costs[choice] <= WASTE * min(costs.values()))
