@@ -74,7 +74,7 @@ def test_a_second_stage_starts_where_the_first_ended(
     plan = api.plan(recipe(folder, "two", adapters=(str(one.last.path),)))
     assert plan.recipe.model.system == SYSTEM
     assert plan.recipe.tuner.tuner_type == kind
-    loaded = load_tuned(plan.recipe, plan.model_path)
+    loaded = load_tuned(plan.recipe, plan.model_path, dtype=plan.fit.dtype)
     from selfhood.model.adapters import save_weights
 
     again = folder / f"again-{kind}"
@@ -174,7 +174,7 @@ def test_an_adapter_of_another_tool_is_trained_on_too(folder: Path, lora: Path) 
     settled = settle(recipe(folder, adapters=(str(stranger),)))
     assert settled.tuner.lora_rank == 4
     assert set(settled.tuner.target_modules) == {"q_proj", "v_proj"}
-    load_tuned(settled, Path(settled.model.model or ""))
+    load_tuned(settled, Path(settled.model.model or ""), dtype=torch.float32)
 
 
 def test_p_tuning_of_another_tool_cannot_be_trained_on(folder: Path) -> None:
@@ -182,7 +182,7 @@ def test_p_tuning_of_another_tool_cannot_be_trained_on(folder: Path) -> None:
     (one.last.path / "prompt_encoder.safetensors").unlink()
     settled = settle(recipe(folder, adapters=(str(one.last.path),)))
     with pytest.raises(InputError, match="it answers, but cannot be trained on"):
-        load_tuned(settled, folder / "tiny")
+        load_tuned(settled, folder / "tiny", dtype=torch.float32)
 
 
 def test_only_one_checkpoint_can_be_the_start(folder: Path, lora: Path) -> None:

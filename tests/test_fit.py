@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from selfhood.errors import InputError
+from selfhood.errors import FlagError, InputError
 from selfhood.model.adapters import attach
 from selfhood.model.footprint import FUSED, Footprint, footprint_of, kept_by
 from selfhood.recipe import Recipe, TunerOptions
@@ -22,10 +22,11 @@ from tests.tiny import tiny_network
 from tests.tiny_training import tiny_training
 
 CPU = torch.device("cpu")
+RECIPE = Recipe.from_values({})
 
 
 def tiny_footprint() -> Footprint:
-    found = footprint_of(tiny_network().config, TunerOptions(), dtype=torch.float32, attention=None)
+    found = footprint_of(tiny_network().config, RECIPE, dtype=torch.float32)
     assert found is not None
     return found
 
@@ -73,7 +74,7 @@ def test_a_real_pass_keeps_what_was_counted(tmp_path: Path) -> None:
     )
     mask = each.num_tokens**2 * 4
     recipe = training.recipe
-    found = footprint_of(tiny_network().config, recipe.tuner, dtype=torch.float32, attention=None)
+    found = footprint_of(tiny_network().config, recipe, dtype=torch.float32)
     assert found is not None
     assert found.activations(each.num_tokens) == pytest.approx(real - mask, rel=1e-3)
 
@@ -149,3 +150,30 @@ def test_recomputing_keeps_less() -> None:
     assert found.recomputed(4000) < 0.6 * found.activations(4000)
     room = Room(footprint=found, device=CPU, free=resident() + 400e6)
     assert room.most(recomputes=True) > 1.5 * room.most(recomputes=False)
+
+
+@pytest.mark.parametrize("tuner", ["lora", "full", "prefix-tuning", "p-tuning", "prompt-tuning"])
+def test_every_tuner_is_counted(tuner: str) -> None:
+    recipe = Recipe.from_values({"tuner_type": tuner})
+    found = footprint_of(tiny_network().config, recipe, dtype=torch.float32)
+    assert found is not None
+    model = attach(tiny_network(), recipe.tuner, base="", seed=0)
+    assert found.trained == sum(each.nbytes for each in model.parameters() if each.requires_grad)
+
+
+def test_four_bits_are_counted_as_four_bits() -> None:
+    options = {"quant_bits": 4, "quant_method": "bnb"}
+    found, whole = (
+        footprint_of(tiny_network().config, recipe, dtype=torch.bfloat16)
+        for recipe in (Recipe.from_values(options), RECIPE)
+    )
+    assert found is not None
+    assert whole is not None
+    assert found.frozen < 0.5 * whole.frozen
+
+
+def test_prefixes_are_never_recomputed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FlagError, match="cannot be done with this model or tuner"):
+        fitted(monkeypatch, 10e9, demand(), tuner_type="prefix-tuning", gradient_checkpointing=True)
+    found = fitted(monkeypatch, 10e9, demand(), tuner_type="prefix-tuning", token_budget=64)
+    assert found.budget.smaller() is None

@@ -68,8 +68,8 @@ def test_the_gradient_is_that_of_pefts_own_forward(
 
 
 def test_weights_are_counted_one_by_one_and_the_kind_is_named(folder: Path) -> None:
-    loaded = load_tuned(recipe(folder), folder / "tiny")
-    whole = load_tuned(recipe(folder, quant_bits=None), folder / "tiny")
+    loaded = load_tuned(recipe(folder), folder / "tiny", dtype=torch.float32)
+    whole = load_tuned(recipe(folder, quant_bits=None), folder / "tiny", dtype=torch.float32)
     assert describe(loaded.model) == describe(whole.model).replace("lora", "lora on 4-bit weights")
 
 
@@ -100,7 +100,11 @@ def test_a_checkpoint_remembers_its_bits_answers_on_them_and_merges_without_them
 
 
 def test_two_weights_share_a_byte(folder: Path) -> None:
-    linear = load_tuned(recipe(folder), folder / "tiny").model.get_base_model().model.layers[0]
+    linear = (
+        load_tuned(recipe(folder), folder / "tiny", dtype=torch.float32)
+        .model.get_base_model()
+        .model.layers[0]
+    )
     packed = linear.mlp.up_proj.base_layer.weight
     assert packed.dtype == torch.uint8
     assert packed.numel() == 64 * 128 // 2

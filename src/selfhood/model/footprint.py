@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from selfhood.model.adapters import attach, trainable
-from selfhood.recipe import Attention, TunerOptions
+from selfhood.model.tuners.prompt import without_peft
+from selfhood.recipe import Quantisation, Recipe
 
 FEW, MORE = 32, 64  # tokens
 FUSED = "selfhood_fused"  # the name of the attention below among transformers' kinds
@@ -44,38 +45,59 @@ class Footprint:
         return self.layers * self.layer_input * tokens + self.activations(tokens) / self.layers
 
 
-def footprint_of(
-    config: Any, tuner: TunerOptions, *, dtype: torch.dtype, attention: Attention | None
-) -> Footprint | None:
-    """None for models that look at their numbers on the way (some mixtures of experts), and for
-    attention that keeps its scores."""
-    if attention == "eager":
-        return None
+def footprint_of(config: Any, recipe: Recipe, *, dtype: torch.dtype) -> Footprint | None:
+    """``dtype`` is what the run computes in. None for models that look at their numbers on the way
+    (some mixtures of experts), for attention that keeps its scores, and where processes share the
+    model's parts."""
     from transformers import AttentionInterface, AutoModelForCausalLM
 
+    if recipe.model.attn_impl == "eager" or recipe.train.has_parts:
+        return None
+    if recipe.tuner.tuner_type == "full":
+        dtype = torch.float32  # as what moves is held
     AttentionInterface.register(FUSED, fused_attention)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
             config, dtype=dtype, attn_implementation=FUSED
         )
-        tuned = attach(model, tuner, base="", seed=0).train()
         try:
+            tuned = attach(model, recipe.tuner, base="", seed=0).train()
             few, more = kept_by(tuned, FEW), kept_by(tuned, MORE)
         except (NotImplementedError, RuntimeError):
             return None
     by_token = (more - few) / (MORE - FEW)
     text = config.get_text_config(decoder=True)
     trained = {weight for _, weight in trainable(tuned)}
-    width = text.hidden_size * dtype.itemsize
     return Footprint(
-        frozen=sum(weight.nbytes for weight in tuned.parameters() if weight not in trained),
-        trained=sum(weight.nbytes for weight in trained),
+        frozen=bytes_of_frozen(tuned, trained, recipe.model.quantisation),
+        trained=sum(weight.numel() * torch.float32.itemsize for weight in trained),
         kept_anyway=few - FEW * by_token,
         kept_by_token=by_token,
         layers=text.num_hidden_layers,
-        layer_input=width,
+        layer_input=text.hidden_size * dtype.itemsize,
         logits=text.vocab_size * (4 if dtype == torch.float32 else 4 + dtype.itemsize),
     )
+
+
+def bytes_of_frozen(
+    tuned: Any, trained: set[torch.nn.Parameter], quantisation: Quantisation | None
+) -> int:
+    """With 4 bits, linear layers but the head hold half a byte a weight and a scale for 64."""
+    base = without_peft(tuned)
+    linear = {
+        module.weight
+        for module in base.modules()
+        if isinstance(module, torch.nn.Linear) and module is not base.get_output_embeddings()
+    }
+    total = 0.0
+    for weight in tuned.parameters():
+        if weight in trained:
+            continue
+        if quantisation is not None and weight in linear:
+            total += weight.numel() * (0.5 + (1 if quantisation.is_double else 4) / 64)
+        else:
+            total += weight.nbytes
+    return int(total)
 
 
 def kept_by(tuned: Any, tokens: int) -> int:
@@ -90,7 +112,7 @@ def kept_by(tuned: Any, tokens: int) -> int:
         return tensor
 
     slots_1T = torch.arange(tokens)[None]
-    decoder = tuned.get_base_model().get_decoder()
+    decoder = without_peft(tuned).get_decoder()
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         decoder(input_ids=slots_1T, position_ids=slots_1T, use_cache=False)
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from selfhood.errors import InputError, SelfhoodError
+from selfhood.model.convert import convert
 from selfhood.model.four_bits import four_bits, keep_layout
 from selfhood.processes import Place
 from selfhood.recipe import Attention, Dtype, Quantisation
@@ -79,9 +80,13 @@ def load_model(
             _refuse_pickles(path)
             if quantisation is not None:
                 options["quantization_config"] = four_bits(quantisation, wanted)
+            elif device.type == "cpu":
+                options["dtype"] = stored_dtype(path)  # mapped, not read; converted below
             model = AutoModelForCausalLM.from_pretrained(
                 path, use_safetensors=True, trust_remote_code=False, **options
             )
+            if options["dtype"] != wanted:
+                convert(model, wanted)
     except (ValueError, OSError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise InputError(f"cannot be loaded: {first_line}", where=str(path)) from error

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 FEWEST_TOKENS = 64  # matrix products of fewer rows waste the machine
-WASTE = 1.05
+WASTE = 1.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +17,7 @@ class Budget:
 
     tokens: int
     recompute_above: int | None = None
+    can_recompute: bool = True
     is_fixed: bool = False
     """Whether it must stay as it is: several processes that gather weights pass by pass agree."""
 
@@ -29,7 +30,7 @@ class Budget:
             return None
         if self.tokens > FEWEST_TOKENS:
             return replace(self, tokens=max(self.tokens // 2, FEWEST_TOKENS))
-        if self.recompute_above != 0:
+        if self.recompute_above != 0 and self.can_recompute:
             return replace(self, recompute_above=0)
         return None
 

@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 
-from selfhood.errors import InputError
+from selfhood.errors import FlagError, InputError
 from selfhood.model.footprint import Footprint, footprint_of
 from selfhood.model.load import best_dtype
+from selfhood.model.recompute import can_recompute
 from selfhood.recipe import Recipe
 from selfhood.training.budget import FEWEST_TOKENS, Budget, cheapest
 from selfhood.training.memory import GB, Forecast, forecast, free_memory
@@ -51,20 +52,34 @@ def fit(recipe: Recipe, config: Any, demand: Demand, device: torch.device) -> Fi
     """Raises InputError where nothing fits."""
     free = free_memory(device)
     choices = _choices(recipe, demand, device)
+    asked = _asked(recipe, config)
     for dtype in _dtypes(recipe, device):
-        footprint = footprint_of(
-            config, recipe.tuner, dtype=dtype, attention=recipe.model.attn_impl
-        )
+        footprint = footprint_of(config, recipe, dtype=dtype)
         if footprint is None:
-            above = 0 if recipe.train.gradient_checkpointing else None
-            usual = Budget(tokens=choices[0], recompute_above=above)
+            usual = Budget(
+                tokens=choices[0],
+                recompute_above=0 if asked else None,
+                can_recompute=asked is None,
+            )
             return Fit(dtype=dtype, budget=usual, forecast=None, free=free)
         room = Room(footprint=footprint, device=device, free=free)
-        for budget in room.budgets(choices, recipe.train.gradient_checkpointing):
+        for budget in room.budgets(choices, asked):
             peak = room.peak(budget, demand)
             if peak.total <= room.usable:
                 return Fit(dtype=dtype, budget=budget, forecast=peak, free=free)
     raise room.refusal(demand)
+
+
+def _asked(recipe: Recipe, config: Any) -> bool | None:
+    """The user's wish for recomputation; None leaves the choice, False also where there is none."""
+    asked = recipe.train.gradient_checkpointing
+    if can_recompute(config, recipe.tuner):
+        return asked
+    if asked:
+        raise FlagError(
+            "cannot be done with this model or tuner", where="--gradient_checkpointing true"
+        )
+    return False
 
 
 def _choices(recipe: Recipe, demand: Demand, device: torch.device) -> Sequence[int]:
@@ -102,11 +117,10 @@ class Room:
         return SPARE * self.free
 
     def budgets(self, choices: Sequence[int], asked: bool | None) -> Iterator[Budget]:
-        """From the fastest to the most thrifty. ``asked`` is the user's wish for recomputation;
-        None leaves the choice."""
+        """From the fastest to the most thrifty."""
         if asked is not True:
             for tokens in choices:
-                yield Budget(tokens=tokens)
+                yield Budget(tokens=tokens, can_recompute=asked is None)
                 if asked is None:
                     above = max(tokens, self.most(recomputes=False))
                     yield Budget(tokens=tokens, recompute_above=above)
