@@ -52,6 +52,11 @@ def plan(recipe: Recipe, *, num_processes: int | None = None) -> Plan:
     return make_plan(recipe, mixture, model_path, num_processes=num_processes)
 
 
+def check_data(recipe: Recipe) -> None:
+    """Raise for a row or a name that cannot be trained on; loads nothing."""
+    read_mixture(recipe)
+
+
 def check_names(recipe: Recipe) -> None:
     """Raise for names that cannot be used, before anything is loaded."""
     Naming.from_flags(recipe.data.model_name, recipe.data.model_author)
@@ -111,7 +116,18 @@ def _new_run(recipe: Recipe) -> Run:
     output = recipe.train.runs_folder
     if not recipe.train.add_version:
         return Run(output)
-    return Run.named(output, stamp=time.strftime("%Y%m%d-%H%M%S"))
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    stage = recipe.train.stage
+    return Run.named(output, stamp=stamp if stage is None else f"{stamp}-stage{stage}")
 
 
-__all__ = ["check_names", "find_opening", "load", "merge", "open_engine", "plan", "train"]
+__all__ = [
+    "check_data",
+    "check_names",
+    "find_opening",
+    "load",
+    "merge",
+    "open_engine",
+    "plan",
+    "train",
+]

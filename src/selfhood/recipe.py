@@ -244,6 +244,7 @@ class TrainOptions(Options):
     resume_from_checkpoint: str | None = option(
         None, "go on with a run: its checkpoint, or true for the newest below --output_dir"
     )
+    stage: int | None = option(None, "which stage of a config file this is", minimum=1)
     report_to: tuple[Tracker, ...] = option(
         ("tensorboard",), "trackers of metrics; TensorBoard files are always written"
     )

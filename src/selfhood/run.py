@@ -115,6 +115,15 @@ class Run:
     def log(self) -> Path:
         return self.path / "logging.jsonl"
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether the log has its last line, the summary."""
+        return self.log.is_file() and "last_model_checkpoint" in self.log.read_text("utf-8")
+
+    def args(self) -> dict[str, Any]:
+        """Flag values of the run."""
+        return Checkpoint(self.path).args()
+
     def checkpoint(self, update: int) -> Checkpoint:
         return Checkpoint(self.path / f"checkpoint-{update}")
 
@@ -158,10 +167,10 @@ def find_checkpoint(text: str) -> Checkpoint:
     path = Path(text).expanduser()
     if (path / ADAPTER).is_file():
         return Checkpoint(path)
-    for run in [Run(path), *_runs_below(path)]:
+    for run in [Run(path), *runs_below(path)]:
         if chosen := run.chosen():
             return chosen
-    for run in _runs_below(path.parent):
+    for run in runs_below(path.parent):
         checkpoint = Checkpoint(run.path / path.name)
         if checkpoint.holds_weights:
             return checkpoint
@@ -176,7 +185,7 @@ def find_resumable(text: str, output_dir: Path) -> Checkpoint:
     if _CHECKPOINT.search(path.name) and path.is_dir():
         Checkpoint(path).check()
         return Checkpoint(path)
-    for run in [Run(path), *_runs_below(path)]:
+    for run in [Run(path), *runs_below(path)]:
         for checkpoint in reversed(run.checkpoints()):
             if checkpoint.is_whole():
                 return checkpoint
@@ -185,7 +194,7 @@ def find_resumable(text: str, output_dir: Path) -> Checkpoint:
     )
 
 
-def _runs_below(folder: Path) -> list[Run]:
+def runs_below(folder: Path) -> list[Run]:
     """Newest first."""
     if not folder.is_dir():
         return []

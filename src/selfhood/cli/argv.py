@@ -1,15 +1,11 @@
-"""Pasted command lines -> clean words: continuation marks, kebab-case, old names, config files."""
+"""Pasted command lines -> clean words: continuation marks, kebab-case, old names."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Any
 
 from selfhood.cli.compat import (
     ALIASES,
@@ -20,9 +16,8 @@ from selfhood.cli.compat import (
     VALUES,
     no_effect,
 )
-from selfhood.errors import FlagError, InputError, MissingError
+from selfhood.errors import FlagError
 
-CONFIG_KINDS = (".yaml", ".yml", ".json", ".toml")
 # What a word processor or a web page makes of "--".
 TYPOGRAPHIC_DASH = re.compile(r"[\u2010-\u2015\u2212]+(?=[A-Za-z_-]+(=|$))")
 
@@ -132,62 +127,3 @@ def _complete(
     raise FlagError(
         "unknown flag", where=given.typed, hint=f"did you mean {spelled}?" if near else "see --help"
     )
-
-
-def read_config(path: Path) -> Mapping[str, Any]:
-    """A config file: keys are flag names. ``ENV:`` sets environment variables that are not set."""
-    if not path.is_file():
-        raise MissingError("no such config file", where=str(path))
-    values = _parse(path)
-    if not isinstance(values, dict):
-        raise FlagError("holds no keys and values", where=str(path))
-    environment = values.pop("ENV", None) or {}
-    if not isinstance(environment, dict):
-        raise FlagError("holds no names and values", where=f"{path}: ENV")
-    for name, value in environment.items():
-        os.environ.setdefault(str(name), str(value))
-    return values
-
-
-def _parse(path: Path) -> Any:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError("the file is not UTF-8", where=str(path)) from error
-    try:
-        if path.suffix == ".toml":
-            import tomllib
-
-            return tomllib.loads(text)
-        if path.suffix == ".json":
-            return json.loads(text)
-        import yaml
-
-        return yaml.safe_load(text)
-    except ValueError as error:  # TOML and JSON
-        raise FlagError(str(error), where=str(path)) from error
-    except Exception as error:  # yaml.YAMLError, which cannot be named before its import
-        if type(error).__module__.startswith("yaml"):
-            raise FlagError(" ".join(str(error).split()), where=str(path)) from error
-        raise
-
-
-def config_flags(values: Mapping[str, Any], path: Path) -> list[GivenFlag]:
-    """Config keys and values in the form of flags; what is null or an empty list says nothing."""
-    flags: list[GivenFlag] = []
-    for name, value in values.items():
-        if value is None or value == []:
-            continue
-        items = value if isinstance(value, list) else [value]
-        typed = f"{path}: {name}"
-        if any(isinstance(item, list) for item in items):
-            raise FlagError("is a list of lists", where=typed, hint="make it one list")
-        words = tuple(_word(item) for item in items)
-        flags.append(GivenFlag(typed=typed, name=str(name), values=words))
-    return flags
-
-
-def _word(item: object) -> str:
-    if isinstance(item, (bool, Mapping)):
-        return json.dumps(item, ensure_ascii=False)
-    return str(item)

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from selfhood.cli.argv import (
-    CONFIG_KINDS,
     GivenFlag,
     clean,
-    config_flags,
-    read_config,
     resolve,
     split_flags,
 )
+from selfhood.cli.config import CONFIG_KINDS, Config, config_flags, read_config, split_stages
 from selfhood.cli.resume import resumed
 from selfhood.cli.system import system_line
 from selfhood.errors import FlagError
@@ -124,13 +122,25 @@ def _flag(spec: Field[Any], hint: Any) -> Flag:
 
 def parse_flags(verb: type[Verb], argv: Sequence[str]) -> Parsed[Verb]:
     """A verb's options from its words; a config file first, what is typed wins over it."""
-    flags = {flag.name: flag for flags in _grouped(verb).values() for flag in flags}
     config, words = _take_config(clean(argv))
+    return _parse(verb, [*config_flags(config), *split_flags(words)])
+
+
+def parse_stages(verb: type[Verb], argv: Sequence[str]) -> list[Parsed[Verb]]:
+    """One a stage of the config file; where it has none, the one of ``parse_flags``."""
+    config, words = _take_config(clean(argv))
+    return [
+        _parse(verb, [*config_flags(stage), *split_flags(words)]) for stage in split_stages(config)
+    ]
+
+
+def _parse(verb: type[Verb], given_flags: Sequence[GivenFlag]) -> Parsed[Verb]:
+    flags = {flag.name: flag for flags in _grouped(verb).values() for flag in flags}
     elsewhere = _flags_elsewhere(verb)
     values: dict[str, Any] = {}
     notices: list[str] = []
     typed: dict[str, GivenFlag] = {}
-    for given in [*config, *split_flags(words)]:
+    for given in given_flags:
         resolved, notice = resolve(given, flags, elsewhere)
         if notice:
             notices.append(notice)
@@ -145,7 +155,7 @@ def parse_flags(verb: type[Verb], argv: Sequence[str]) -> Parsed[Verb]:
     if "system" in values:
         # As text from here on: a checkpoint must remember the line, not the path of a file.
         values["system"] = system_line(values["system"])
-    if "resume_from_checkpoint" in values:
+    if "resume_from_checkpoint" in values and "stage" not in values:
         values = resumed(values)
     return Parsed(options=verb.from_values(values), notices=tuple(dict.fromkeys(notices)))
 
@@ -172,21 +182,20 @@ def _said_twice(first: GivenFlag, last: GivenFlag) -> str:
     return f"{last.typed} is given twice: the last one counts, not {dropped}"
 
 
-def _take_config(words: list[str]) -> tuple[list[GivenFlag], list[str]]:
+def _take_config(words: list[str]) -> tuple[Config, list[str]]:
     """A config file given first, or with ``--config``."""
     at = next((i for i, word in enumerate(words) if word.partition("=")[0] == "--config"), None)
     if words and not words[0].startswith("--") and words[0].endswith(CONFIG_KINDS):
         name, rest = words[0], words[1:]
     elif at is None:
-        return [], words
+        return Config(), words
     elif "=" in words[at]:
         name, rest = words[at].partition("=")[2], words[:at] + words[at + 1 :]
     elif at + 1 == len(words):
         raise FlagError("needs a file", where="--config")
     else:
         name, rest = words[at + 1], words[:at] + words[at + 2 :]
-    path = Path(name)
-    return config_flags(read_config(path.expanduser()), path), rest
+    return read_config(Path(name).expanduser()), rest
 
 
 def help_text(name: str, summary: str, verb: type[VerbOptions]) -> str:

@@ -12,8 +12,9 @@ from importlib import import_module
 from typing import Any
 
 from selfhood import console
-from selfhood.cli.flags import help_text, parse_flags
+from selfhood.cli.flags import help_text, parse_stages
 from selfhood.cli.launch import INTERRUPTED, find_launch, launch
+from selfhood.cli.stages import run_stages
 from selfhood.errors import FlagError, PeerError, SelfhoodError
 from selfhood.machine import settle
 from selfhood.processes import Place, is_first_to_fail
@@ -107,16 +108,19 @@ def _run(argv: list[str], place: Place) -> int:
     if any(word in ("-h", "--help") for word in argv[1:]):
         console.result(help_text(verb.name, verb.summary, verb.options))
         return 0
-    parsed = parse_flags(verb.options, argv[1:])
+    stages = parse_stages(verb.options, argv[1:])
     if verb.name == TRAINS:
         asked = find_launch(os.environ)
         if asked.num_processes > 1:
             return launch(asked, argv)
     elif place.size > 1:
         raise FlagError("runs in one process", where=verb.name, hint=f"torchrun is for {TRAINS}")
-    for notice in parsed.notices:
+    for notice in dict.fromkeys(notice for parsed in stages for notice in parsed.notices):
         console.say(f"note: {notice}")
-    return verb.runner()(parsed.options)
+    recipes = [parsed.options for parsed in stages]
+    if len(recipes) > 1 and verb.name == TRAINS:
+        return run_stages(verb.runner(), recipes)
+    return max(verb.runner()(recipe) for recipe in recipes)
 
 
 def find_verb(word: str) -> Verb:

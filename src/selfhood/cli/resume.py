@@ -6,9 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from selfhood.recipe import Recipe
 from selfhood.run import find_resumable
 
 NO = ("false", "no", "0", "none", "")
+
+
+def is_wanted(recipe: Recipe) -> bool:
+    asked = recipe.train.resume_from_checkpoint
+    return asked is not None and asked.strip().lower() not in NO
 
 
 def resumed(values: Mapping[str, Any]) -> dict[str, Any]:
