@@ -15,7 +15,7 @@ from selfhood.model.load import best_device
 from selfhood.model.tuned import load_tuned
 from selfhood.recipe import Recipe, TunerOptions
 from selfhood.run import ARGS, MOMENTS, Checkpoint, Run
-from selfhood.training.checkpoint import TrainState
+from selfhood.training.checkpoint import TrainState, fingerprint
 from selfhood.training.loop import Outcome, Training
 from selfhood.training.metrics import Metrics, Unheard
 from selfhood.training.plan import Plan
@@ -26,7 +26,7 @@ from selfhood.training.world import World
 def train_plan(plan: Plan, run: Run, world: World, checkpoint: Checkpoint | None = None) -> Outcome:
     """Load the model of a plan with what it trains, new or the checkpoint's, and train it."""
     if checkpoint is not None:
-        check_same_tuner(plan.recipe, checkpoint)
+        check_resumable(plan, checkpoint)
     if world.is_first:
         sweep(run.path)
         write_json(run.path / ARGS, plan.recipe.to_json())  # a full or read-only disk says so now
@@ -77,30 +77,32 @@ def open_training(plan: Plan, run: Run, world: World, checkpoint: Checkpoint | N
 def go_on(training: Training, checkpoint: Checkpoint) -> None:
     """Give a run with a checkpoint's weights all else that the checkpoint holds: the end is, to the
     byte, that of a run which was never cut."""
-    state = TrainState.of(checkpoint)
-    if state.data != training.state.data:
-        raise InputError(
-            "the data, their order or the rows of an update are not what they were",
-            where=str(checkpoint.path),
-            hint="give the same flags and files",
-        )
-    if not (checkpoint.path / MOMENTS).is_file():
-        raise InputError(
-            "was saved with --save_only_model",
-            where=str(checkpoint.path),
-            hint=f"start a new run from its weights with --adapters {checkpoint.path}",
-        )
-    if state.update >= training.order.num_updates:
-        raise InputError(
-            f"has all of its {state.update} updates",
-            where=str(checkpoint.path),
-            hint="give more --num_train_epochs or --max_steps",
-        )
     memory = load_file(checkpoint.path / MOMENTS)
     training.descent.give_moments(memory)
     set_random_state(memory, training.loaded.device, training.world.rank)
-    training.go_on_from(state)
-    say(f"going on from update {state.update} of {training.order.num_updates}")
+    training.go_on_from(TrainState.of(checkpoint))
+    say(f"going on from update {training.state.update} of {training.order.num_updates}")
+
+
+def check_resumable(plan: Plan, checkpoint: Checkpoint) -> None:
+    """Raise where the flags or the data are not the checkpoint's, or nothing is left to do."""
+    check_same_tuner(plan.recipe, checkpoint)
+    where, state = str(checkpoint.path), TrainState.of(checkpoint)
+    if state.data != fingerprint(plan.samples, plan.order):
+        raise InputError(
+            "the data, their order or the rows of an update are not what they were",
+            where=where,
+            hint="give the same flags and files",
+        )
+    if not (checkpoint.path / MOMENTS).is_file():
+        hint = f"start a new run from its weights with --adapters {where}"
+        raise InputError("was saved with --save_only_model", where=where, hint=hint)
+    if state.update >= plan.order.num_updates:
+        raise InputError(
+            f"has all of its {state.update} updates",
+            where=where,
+            hint="give more --num_train_epochs or --max_steps",
+        )
 
 
 def check_same_tuner(recipe: Recipe, checkpoint: Checkpoint) -> None:
