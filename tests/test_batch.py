@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from selfhood.data.encode import Sample
-from selfhood.training.batch import to_batch, visible
+from selfhood.training.batch import WIDTH, to_batch, visible
 from selfhood.training.schedule import Pack, pack, pad
 
 CPU = torch.device("cpu")
@@ -37,14 +37,22 @@ def test_the_mask_is_zero_where_seen_and_the_least_number_elsewhere() -> None:
     least = torch.finfo(torch.bfloat16).min
     assert isinstance(batch.mask, torch.Tensor)
     assert batch.mask.dtype == torch.bfloat16
-    assert batch.mask[0, 0].tolist() == [[0, least, least], [0, 0, least], [0, least, 0]]
+    assert batch.mask[0, 0, :3, :3].tolist() == [[0, least, least], [0, 0, least], [0, least, 0]]
+
+
+def test_a_pass_is_filled_up_to_one_of_a_few_widths_with_slots_that_nobody_sees() -> None:
+    (each,) = pack([sample(7, 1), sample(7, 2)], 64)
+    batch = to_batch(each, device=CPU, dtype=torch.float32)
+    assert isinstance(batch.mask, torch.Tensor)
+    assert batch.ids_BT.shape == batch.positions_BT.shape == (1, WIDTH)
+    assert (batch.mask[0, 0, :3, 3:] < 0).all()
 
 
 def test_a_window_counts_tokens_of_the_row_and_not_slots_of_the_pack() -> None:
     (each,) = pack([sample(7, 8, 1, 2), sample(7, 8, 3)], 64)
     batch = to_batch(each, windows={"near": 2, "far": None}, device=CPU, dtype=torch.float32)
     assert isinstance(batch.mask, dict)
-    seen = {kind: (mask[0, 0] == 0).int().tolist() for kind, mask in batch.mask.items()}
+    seen = {kind: (mask[0, 0, :5, :5] == 0).int().tolist() for kind, mask in batch.mask.items()}
     assert each.ids == (7, 8, 1, 2, 3)
     assert seen["far"][3:] == [[1, 1, 1, 1, 0], [1, 1, 0, 0, 1]]
     assert seen["near"][3:] == [[0, 0, 1, 1, 0], [0, 1, 0, 0, 1]]

@@ -72,11 +72,12 @@ def test_a_real_pass_keeps_what_was_counted(tmp_path: Path) -> None:
     real = sum(
         tensor.untyped_storage().nbytes() for key, tensor in kept.items() if key not in weights
     )
-    mask = each.num_tokens**2 * 4
+    width = batch.ids_BT.shape[1]
+    mask = width**2 * 4
     recipe = training.recipe
     found = footprint_of(tiny_network().config, recipe, dtype=torch.float32)
     assert found is not None
-    assert found.activations(each.num_tokens) == pytest.approx(real - mask, rel=1e-3)
+    assert found.activations(width) == pytest.approx(real - mask, rel=1e-3)
 
 
 def demand(longest: int = 100, update: int = 1600) -> Demand:

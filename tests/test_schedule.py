@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfhood.data.encode import Sample
-from selfhood.training.schedule import Pack, pack, pad
+from selfhood.training.schedule import Pack, pack, pad, round_up
 
 
 def sample(ids: tuple[int, ...], trained: tuple[bool, ...] = (), weight: float = 1.0) -> Sample:
@@ -175,3 +175,18 @@ def test_rows_of_like_length_are_padded_together() -> None:
     lengths = (9, 2, 3, 8)
     update = [sample((number, *range(10, 9 + length))) for number, length in enumerate(lengths)]
     assert [each.num_tokens for each in pad(update, 18)] == [18, 6]
+
+
+@given(update=updates, multiple=st.integers(1, 9))
+def test_rounding_up_adds_slots_that_nobody_sees(update: list[Sample], multiple: int) -> None:
+    for narrow in pack(update, 16):
+        wide = round_up(narrow, multiple)
+        width = narrow.num_tokens
+        assert wide.num_tokens % multiple == 0
+        assert wide.num_tokens - width < multiple
+        assert wide.is_chain == narrow.is_chain
+        assert [seen_from(wide, slot) for slot in range(width)] == [
+            seen_from(narrow, slot) for slot in range(width)
+        ]
+        assert all(slot in seen_from(wide, slot) for slot in range(wide.num_tokens))
+        assert wide.target_slots == narrow.target_slots

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from selfhood.training.layout import Windows
-from selfhood.training.schedule import Pack
+from selfhood.training.schedule import Pack, round_up
+
+WIDTH = 32  # slots; a pass is as wide as a multiple of it
 
 Mask = Tensor | dict[str, Tensor]
 
@@ -40,6 +42,7 @@ def to_batch(
     def numbers(values: tuple[int, ...]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=device)
 
+    pack = round_up(pack, WIDTH)
     positions_T, last_T = numbers(pack.positions), numbers(pack.last)
     return Batch(
         ids_BT=numbers(pack.ids).view(pack.num_rows, -1),

@@ -116,6 +116,26 @@ def pad(samples: Sequence[Sample], token_budget: int) -> list[Pack]:
     return packs
 
 
+def round_up(pack: Pack, multiple: int) -> Pack:
+    """The same pass with slots added that nobody sees, so that its width is one of a few.
+
+    Libraries keep a kernel for every shape they meet. A run that brings a new one with every update
+    would compile to its end, and what was compiled is never given back.
+    """
+    width = pack.num_tokens // pack.num_rows
+    added = -width % multiple
+    if not added or pack.num_rows > 1:
+        return pack
+    end = width + added - 1
+    last = (end,) * width if pack.is_chain else pack.last
+    return replace(
+        pack,
+        ids=(*pack.ids, *added * (PADDING,)),
+        positions=(*pack.positions, *range(added)),
+        last=(*last, *added * (end,)),
+    )
+
+
 def _lines(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
     """Groups of samples each of which begins the next one."""
     line: list[Sample] = []
