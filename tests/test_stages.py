@@ -60,9 +60,15 @@ def whole(base: Path) -> list[Run]:
 def test_each_stage_trains_on_from_the_last_one(base: Path, whole: list[Run]) -> None:
     second, first = whole
     assert [run.args()["stage"] for run in whole] == [2, 1]
-    assert second.args()["adapters"] == [str(first.path)]
+    assert second.args()["adapters"] == [str(first.checkpoints()[-1].path)]
     assert second.checkpoints()[-1].update == 3
     assert find_checkpoint(str(base / "whole")).path.parent == second.path
+
+
+@pytest.mark.parametrize("tuner", ["full", "prefix-tuning"])
+def test_stages_train_whole_models_and_prompts_too(tuner: str, base: Path, tmp_path: Path) -> None:
+    assert main(["sft", config(base, tmp_path), "--tuner_type", tuner]) == 0
+    assert [run.args()["stage"] for run in runs_below(tmp_path)] == [2, 1]
 
 
 def test_a_mistake_in_a_later_stage_is_found_before_the_first_is_trained(

@@ -60,5 +60,6 @@ def _settled(recipe: Recipe, run: Run | None, before: Run | None) -> Recipe:
             pass
     model = recipe.model
     if before is not None and not model.adapters:
-        model = replace(model, adapters=(str(before.path),))
+        # The base is the one it was trained on; a model that was trained whole is its own.
+        model = replace(model, model=None, adapters=(str(before.path),))
     return replace(recipe, train=train, model=model)
