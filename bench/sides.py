@@ -60,7 +60,7 @@ def flex_batch(pack: Pack, *, device: torch.device, dtype: torch.dtype) -> Batch
     batch = to_batch(pack, device=device, dtype=dtype)
     if batch.mask is None:
         return batch
-    last_T = torch.tensor(pack.last, device=device)
+    last_T = batch.last_BT[0]
 
     def sees(row: Tensor, head: Tensor, i: Tensor, j: Tensor) -> Tensor:
         return (j <= i) & (i <= last_T[j])

@@ -181,7 +181,7 @@ def test_false_starts_a_new_run(base: Path, tmp_path: Path) -> None:
 def test_other_data_are_refused_before_the_model_loads(
     base: Path, whole: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("selfhood.training.start.load_model", lambda *_, **__: pytest.fail("loads"))
+    monkeypatch.setattr("selfhood.training.start.load_tuned", lambda *_, **__: pytest.fail("loads"))
     other = tmp_path / "other.jsonl"
     other.write_text(json.dumps({"query": "Hi", "response": "Hello!"}) + "\n")
     words = argv(base, tmp_path, resume_from_checkpoint=whole.run.checkpoint(3).path)

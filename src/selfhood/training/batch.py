@@ -42,10 +42,10 @@ def to_batch(
     def numbers(values: tuple[int, ...]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=device)
 
-    pack = round_up(pack, WIDTH)
-    positions_T, last_T = numbers(pack.positions), numbers(pack.last)
+    wide = round_up(pack, WIDTH)
+    positions_T, last_T = numbers(wide.positions), numbers(wide.last)
     return Batch(
-        ids_BT=numbers(pack.ids).view(pack.num_rows, -1),
+        ids_BT=numbers(wide.ids).view(pack.num_rows, -1),
         positions_BT=positions_T.view(pack.num_rows, -1),
         last_BT=last_T.view(pack.num_rows, -1),
         mask=None if pack.is_chain else tree_mask(last_T, positions_T, windows, dtype),

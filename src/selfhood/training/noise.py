@@ -28,10 +28,9 @@ def neftune_noise(batch: Batch, embed: Any, alpha: float) -> Tensor:
 
 def _lengths(batch: Batch) -> Tensor:
     """(B, T): tokens of the longest row through each slot."""
-    if batch.mask is None:
-        return torch.full_like(batch.ids_BT, batch.ids_BT.shape[1])
-    lengths = row_lengths(batch.positions_BT[0].tolist(), batch.last_BT[0].tolist())
-    return torch.tensor([lengths], device=batch.ids_BT.device)
+    rows = zip(batch.positions_BT.tolist(), batch.last_BT.tolist(), strict=True)
+    lengths = [row_lengths(positions, last) for positions, last in rows]
+    return torch.tensor(lengths, device=batch.ids_BT.device)
 
 
 def row_lengths(positions: Sequence[int], last: Sequence[int]) -> list[int]:

@@ -126,13 +126,12 @@ def round_up(pack: Pack, multiple: int) -> Pack:
     added = -width % multiple
     if not added or pack.num_rows > 1:
         return pack
-    end = width + added - 1
-    last = (end,) * width if pack.is_chain else pack.last
+    start = pack.positions[-1] + 1  # running on: a restart would look like another row
     return replace(
         pack,
         ids=(*pack.ids, *added * (PADDING,)),
-        positions=(*pack.positions, *range(added)),
-        last=(*last, *added * (end,)),
+        positions=(*pack.positions, *range(start, start + added)),
+        last=(*pack.last, *added * (width + added - 1,)),
     )
 
 
