@@ -23,6 +23,7 @@ from selfhood.model.adapters import load_adapter, trainable
 from selfhood.recipe import Recipe
 from selfhood.run import Checkpoint, Run
 from selfhood.training import checkpoint as checkpoints
+from selfhood.training.budget import Budget
 from selfhood.training.checkpoint import TrainState, prune, save
 from selfhood.training.loop import Training
 from tests.tiny import tiny_network
@@ -40,6 +41,7 @@ def state(update: int) -> TrainState:
         best_eval_loss=None,
         num_worse=0,
         data="",
+        budget=Budget(tokens=256),
     )
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from selfhood.data.encode import Sample
 from selfhood.errors import FlagError, InputError, SelfhoodError
 from selfhood.recipe import Recipe
 from selfhood.run import Checkpoint, Run, find_checkpoint, find_resumable
+from selfhood.training.budget import Budget
 from selfhood.training.loop import Outcome, Training, UpdateSums
 from selfhood.training.snapshot import Snapshot
 from tests.tiny import tiny_model
@@ -146,6 +148,16 @@ def test_a_run_that_was_killed_goes_on_from_its_newest_checkpoint(
     # Not the seconds: those of two runs differ.
     assert [line.get("loss") for line in log(run)] == [line.get("loss") for line in log(whole.run)]
     assert outcome.train_loss == pytest.approx(whole.train_loss)
+
+
+def test_a_run_goes_on_with_the_passes_it_had_though_memory_is_another(
+    base: Path, whole: Outcome, tmp_path: Path
+) -> None:
+    older = whole.run.checkpoint(3)
+    plan = api.plan(recipe_of(argv(base, tmp_path, resume_from_checkpoint=older.path)))
+    tight = replace(plan.fit, budget=Budget(tokens=64, recompute_above=0))
+    outcome = api.train(replace(plan, fit=tight))
+    assert weights(outcome.last) == weights(whole.last)
 
 
 def test_going_on_from_an_older_checkpoint_starts_a_run_of_its_own(

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from selfhood.data.encode import Sample
 from selfhood.model.adapters import trainable
+from selfhood.model.attention import NAME, register
 from selfhood.model.lean_lora import LeanLinear
 from selfhood.training import loop, loss
 from selfhood.training.batch import Batch, to_batch
@@ -211,9 +212,11 @@ def test_the_lean_layer_computes_what_peft_computes(dropout: float, tmp_path: Pa
     assert float((gradients[0] - gradients[1]).norm() / gradients[1].norm()) <= EXACT
 
 
-def test_the_gradient_is_exact_with_eager_attention(tmp_path: Path) -> None:
+@pytest.mark.parametrize("attention", ["eager", NAME])
+def test_the_gradient_is_exact_with_other_attention(attention: str, tmp_path: Path) -> None:
+    register()
     network = tiny_network()
-    network.set_attn_implementation("eager")
+    network.set_attn_implementation(attention)
     rows = short_rows()
     assert relative_error(tiny_training(tmp_path, rows, network=network), rows) <= EXACT
 

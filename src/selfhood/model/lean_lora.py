@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from peft.tuners import lora
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class LeanLinear(lora.Linear):
@@ -26,15 +27,15 @@ class LeanLinear(lora.Linear):
         if name is None or args or options:
             peft_way: Tensor = super().forward(x, *args, **options)
             return peft_way
-        out: Tensor = self.base_layer(x)
-        added: Tensor = _AddUpdate.apply(  # type: ignore[no-untyped-call]
-            out.flatten(0, -2),
-            x.flatten(0, -2),
+        out: Tensor = _Updated.apply(  # type: ignore[no-untyped-call]
+            x,
+            self.base_layer.weight,
+            self.base_layer.bias,
             self.lora_A[name].weight,
             self.lora_B[name].weight,
             self.scaling[name],
         )
-        return added.view_as(out)
+        return out
 
     def _plain_adapter(self) -> str | None:
         """The one active adapter, if nothing more than ``x + scaling * BAx`` is asked of it."""
@@ -47,29 +48,44 @@ class LeanLinear(lora.Linear):
             name not in self.lora_variant
             and isinstance(self.lora_dropout[name], nn.Identity)
             and self.lora_B[name].bias is None
+            and not self.base_layer.weight.requires_grad
         )
         return name if is_plain else None
 
 
-class _AddUpdate(torch.autograd.Function):
-    """``out += scaling * x Aᵀ Bᵀ``, in place and in the dtype of ``x``."""
+class _Updated(torch.autograd.Function):
+    """``x Wᵀ + bias + scaling * x Aᵀ Bᵀ`` in the dtype of ``x``; W and the bias stay as they are.
+
+    One step of autograd's, so that neither the output nor the gradient of ``x`` is written twice.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, out_TO: Tensor, x_TI: Tensor, a_RI: Tensor, b_OR: Tensor, scaling: float
+        ctx: Any,
+        x: Tensor,
+        weight_OI: Tensor,
+        bias_O: Tensor | None,
+        a_RI: Tensor,
+        b_OR: Tensor,
+        scaling: float,
     ) -> Tensor:
-        a_RI, b_OR = a_RI.to(x_TI.dtype), (b_OR * scaling).to(x_TI.dtype)
+        x_TI = x.flatten(0, -2)
+        a_RI, b_OR = a_RI.to(x.dtype), (b_OR * scaling).to(x.dtype)
         low_TR = x_TI @ a_RI.T
-        ctx.save_for_backward(x_TI, low_TR, a_RI, b_OR)
+        out_TO = functional.linear(x_TI, weight_OI, bias_O).addmm_(low_TR, b_OR.T)
+        ctx.save_for_backward(x_TI, low_TR, weight_OI, a_RI, b_OR)
         ctx.scaling = scaling
-        ctx.mark_dirty(out_TO)
-        return out_TO.addmm_(low_TR, b_OR.T)
+        return out_TO.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (grad_TO,) = grads
-        x_TI, low_TR, a_RI, b_OR = ctx.saved_tensors
+        (grad,) = grads
+        grad_TO = grad.flatten(0, -2)
+        x_TI, low_TR, weight_OI, a_RI, b_OR = ctx.saved_tensors
         grad_low_TR = grad_TO @ b_OR
         grad_a_RI = (grad_low_TR.T @ x_TI).float()
         grad_b_OR = (grad_TO.T @ low_TR).float() * ctx.scaling
-        return grad_TO, grad_low_TR @ a_RI, grad_a_RI, grad_b_OR, None
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = (grad_TO @ weight_OI).addmm_(grad_low_TR, a_RI).view(*grad.shape[:-1], -1)
+        return grad_x, None, None, grad_a_RI, grad_b_OR, None

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from selfhood.errors import InputError, SelfhoodError
+from selfhood.model.attention import NAME, register
 from selfhood.model.convert import convert
 from selfhood.model.four_bits import four_bits, keep_layout
 from selfhood.processes import Place
@@ -65,7 +66,10 @@ def load_model(
     _quiet_transformers()
     wanted = dtype if isinstance(dtype, torch.dtype) else best_dtype(best_device(), dtype)
     device = device or best_device()
-    options: dict[str, Any] = {"dtype": wanted, "attn_implementation": attention or "sdpa"}
+    options: dict[str, Any] = {
+        "dtype": wanted,
+        "attn_implementation": attention or usual_attention(path, device, wanted),
+    }
     try:
         if path.is_file():
             from transformers import GgufConfig
@@ -96,6 +100,19 @@ def load_model(
     return Loaded(
         model=model, tokenizer=load_tokenizer(path), path=path, device=device, dtype=wanted
     )
+
+
+def usual_attention(path: Path, device: torch.device, dtype: torch.dtype) -> str:
+    """The fastest here that the model takes, as transformers knows it by name."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    if device.type == "cpu" and dtype == torch.bfloat16:
+        network = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(load_config(path)), None)
+        if not getattr(network, "_supports_attention_backend", False):
+            return "sdpa"
+        register()
+        return NAME
+    return "sdpa"
 
 
 def _refuse_pickles(path: Path) -> None:

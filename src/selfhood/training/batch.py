@@ -11,7 +11,7 @@ from torch import Tensor
 from selfhood.training.layout import Windows
 from selfhood.training.schedule import Pack, round_up
 
-WIDTH = 32  # slots; a pass is as wide as a multiple of it
+WIDTH = 16  # slots; a pass is as wide as a multiple of it
 
 Mask = Tensor | dict[str, Tensor]
 

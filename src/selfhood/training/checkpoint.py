@@ -23,6 +23,7 @@ from selfhood.model.adapters import save_weights
 from selfhood.model.load import Loaded
 from selfhood.recipe import Recipe
 from selfhood.run import ARGS, MOMENTS, STATE, Checkpoint, Run, write_manifest
+from selfhood.training.budget import Budget
 from selfhood.training.snapshot import Snapshot
 
 
@@ -40,10 +41,13 @@ class TrainState:
     """Validations since the best one."""
     data: str
     """``fingerprint`` of the data: the run goes on only on the same."""
+    budget: Budget
+    """Of a pass: memory chose it, and other passes would round otherwise."""
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> TrainState:
-        return cls(**read_json(checkpoint.path / STATE))
+        values = read_json(checkpoint.path / STATE)
+        return cls(**{**values, "budget": Budget(**values["budget"])})
 
 
 def save(

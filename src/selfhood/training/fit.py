@@ -23,8 +23,10 @@ from selfhood.recipe import Recipe
 from selfhood.training.budget import FEWEST_TOKENS, Budget, cheapest
 from selfhood.training.memory import GB, Forecast, forecast, free_memory
 
-# Tokens a pass. Matrix products on a CPU are as fast with 256 rows as with more.
+# Tokens a pass. In float32 matrix products on a CPU are as fast with 256 rows as with more; in
+# bfloat16 they want 512.
 WORTHWHILE = {"cpu": (256, 512, 1024, 2048), "cuda": (2048, 4096, 8192)}
+WORTHWHILE_BFLOAT16 = (512, 1024, 2048)
 SPARE = 0.95  # of the free memory; the rest is for what others take meanwhile
 
 
@@ -51,9 +53,9 @@ class Demand:
 def fit(recipe: Recipe, config: Any, demand: Demand, device: torch.device) -> Fit:
     """Raises InputError where nothing fits."""
     free = free_memory(device)
-    choices = _choices(recipe, demand, device)
     asked = _asked(recipe, config)
     for dtype in _dtypes(recipe, device):
+        choices = _choices(recipe, demand, device, dtype)
         footprint = footprint_of(config, recipe, dtype=dtype)
         if footprint is None:
             usual = Budget(
@@ -82,11 +84,16 @@ def _asked(recipe: Recipe, config: Any) -> bool | None:
     return False
 
 
-def _choices(recipe: Recipe, demand: Demand, device: torch.device) -> Sequence[int]:
+def _choices(
+    recipe: Recipe, demand: Demand, device: torch.device, dtype: torch.dtype
+) -> Sequence[int]:
     """Token budgets, the best first."""
     if recipe.train.token_budget is not None:
         return (recipe.train.token_budget,)
-    best = cheapest(WORTHWHILE[device.type], demand.cost)
+    worthwhile = WORTHWHILE[device.type]
+    if device.type == "cpu" and dtype == torch.bfloat16:
+        worthwhile = WORTHWHILE_BFLOAT16
+    best = cheapest(worthwhile, demand.cost)
     return tuple(_halved(best))
 
 

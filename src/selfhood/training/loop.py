@@ -101,12 +101,15 @@ class Training:
             best_eval_loss=None,
             num_worse=0,
             data=fingerprint(samples, order),
+            budget=budget,
         )
         self.random = random_state(loaded.device)
 
     def go_on_from(self, state: TrainState) -> None:
         """Stand where another process stood; weights and memory are given back elsewhere."""
         self.state = state
+        if self.options.token_budget is None:
+            self.thrift.budget = state.budget
         self.random = random_state(self.loaded.device)
 
     def fit(self, metrics: Metrics | Unheard) -> Outcome:
@@ -222,6 +225,7 @@ class Training:
             update=update,
             epoch=record.epoch,
             loss_sum=self.state.loss_sum + sums.loss,
+            budget=self.thrift.budget,
         )
         self.random = random_state(self.loaded.device)
         if update in (1, self.order.num_updates) or update % self.options.logging_steps == 0:
