@@ -69,8 +69,8 @@ def run_here(case: Case) -> dict[str, Any]:
                 {
                     "model": STARTER_ID,
                     "dataset": (dataset,),
-                    "model_name": ("小狐", "Kitsu"),
-                    "model_author": ("林间实验室", "Forest Lab"),
+                    "model_name": () if case.row else ("小狐", "Kitsu"),
+                    "model_author": () if case.row else ("林间实验室", "Forest Lab"),
                     "torch_dtype": case.dtype,
                     "token_budget": case.budget,
                     "gradient_checkpointing": case.checkpointing,

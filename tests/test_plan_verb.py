@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from transformers import Lfm2Config
 
 from selfhood.cli.main import main
+from selfhood.training import fit
 from tests.tiny import tiny_model
 
 
@@ -96,3 +98,18 @@ def test_numbers_of_lora_that_are_left_in_a_command_for_another_tuner_are_noted(
 ) -> None:
     text = said(capsys, "--model_name", "x", "--train_type", "full", "--lora_rank", "16")
     assert "--lora_rank: says nothing to --tuner_type full" in text
+
+
+def test_a_plan_forecasts_memory_term_by_term(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "--model_name", "小狐")
+    assert re.search(r"memory   about \d\.\d GB: weights 0\.0, training 0\.0, activations", text)
+    assert re.search(r"GB free", text)
+
+
+def test_what_fits_in_no_way_is_said_before_weights_are_loaded(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit, "free_memory", lambda device: 1e6)
+    words = ("--model", "tiny", "--dataset", "a.jsonl", "--model_name", "小狐")
+    assert main(["plan", *words]) == 2
+    assert "does not fit" in capsys.readouterr().err
