@@ -57,10 +57,12 @@ def load_model(
     attention: Attention | None,
     quantisation: Quantisation | None = None,
     device: torch.device | None = None,
+    tokenizer: Any = None,
 ) -> Loaded:
     """Load for training or inference, onto the best device or another. Weights are safetensors or
     GGUF, never pickles; with ``quantisation`` linear layers hold 4 bits a weight and multiply in
-    ``dtype``. A torch.dtype is used as it is; a name is a wish (see ``best_dtype``)."""
+    ``dtype``. A torch.dtype is used as it is; a name is a wish (see ``best_dtype``). ``tokenizer``
+    is the model's, where it has been loaded before."""
     from transformers import AutoModelForCausalLM
 
     _quiet_transformers()
@@ -68,7 +70,7 @@ def load_model(
     device = device or best_device()
     options: dict[str, Any] = {
         "dtype": wanted,
-        "attn_implementation": attention or usual_attention(path, device, wanted),
+        "attn_implementation": attention or usual_attention(load_config(path), device, wanted),
     }
     try:
         if path.is_file():
@@ -98,16 +100,20 @@ def load_model(
     if quantisation is not None:
         keep_layout(model)
     return Loaded(
-        model=model, tokenizer=load_tokenizer(path), path=path, device=device, dtype=wanted
+        model=model,
+        tokenizer=tokenizer or load_tokenizer(path),
+        path=path,
+        device=device,
+        dtype=wanted,
     )
 
 
-def usual_attention(path: Path, device: torch.device, dtype: torch.dtype) -> str:
+def usual_attention(config: Any, device: torch.device, dtype: torch.dtype) -> str:
     """The fastest here that the model takes, as transformers knows it by name."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
     if device.type == "cpu" and dtype == torch.bfloat16:
-        network = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(load_config(path)), None)
+        network = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
         if not getattr(network, "_supports_attention_backend", False):
             return "sdpa"
         register()

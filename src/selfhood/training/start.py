@@ -56,7 +56,9 @@ def open_metrics(training: Training) -> Metrics | Unheard:
 def open_training(plan: Plan, run: Run, world: World, checkpoint: Checkpoint | None) -> Training:
     """The model with what it trains, new or a checkpoint's, before the first update."""
     recipe = plan.recipe
-    loaded = load_tuned(recipe, plan.model_path, dtype=plan.fit.dtype)
+    loaded = load_tuned(
+        recipe, plan.model_path, dtype=plan.fit.dtype, tokenizer=plan.renderer.tokenizer
+    )
     dtype = str(loaded.dtype).removeprefix("torch.")
     say(f"model    {describe(loaded.model)}, {dtype}, {loaded.device}")
     if checkpoint is not None:
