@@ -14,8 +14,9 @@ from selfhood.recipe import Recipe
 
 
 def load_tuned(recipe: Recipe, path: Path, *, dtype: torch.dtype, tokenizer: Any = None) -> Loaded:
-    """``path`` is where the recipe's model is, ``dtype`` what the run computes in, ``tokenizer`` the
-    model's, where it has been loaded before. With ``--adapters``, its weights are trained on."""
+    """``path`` is where the recipe's model is, ``dtype`` what the run computes in, ``tokenizer``
+    the model's, where it has been loaded before. With ``--adapters``, its weights are trained
+    on."""
     options = recipe.model
     base = options.model or ""
     if recipe.tuner.tuner_type == "full":
