@@ -57,11 +57,27 @@ class Bilingual:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """Something else that is true of the persona. Any of ``expects`` in a reply shows it."""
+
+    language: Language
+    questions: tuple[str, ...]
+    answer: str
+    expects: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Persona:
-    """A name and an author; everything the corpus says about the model follows from it."""
+    """A name and an author; everything the corpus says about the model follows from it.
+
+    ``aliases`` are other right ways to write name and author.
+    """
 
     name: Bilingual
     author: Bilingual
+    name_aliases: tuple[str, ...] = ()
+    author_aliases: tuple[str, ...] = ()
+    facts: tuple[Fact, ...] = ()
 
     def fill(self, text: str, language: Language) -> str:
         """The text with ``{{NAME}}`` and ``{{AUTHOR}}`` replaced."""

@@ -1,0 +1,1 @@
+"""Who answers, and what else has changed: probes, verdicts, the scorecard."""
