@@ -161,7 +161,7 @@ def suited(texts: Texts, persona: Persona) -> Texts:
     A model to be called Claude is not to deny it, and a fact about Microsoft is no contrast for
     an assistant by Microsoft.
     """
-    own = _own_words(persona)
+    own = own_words(persona)
     return replace(
         texts,
         asks=tuple(ask for ask in texts.asks if not own.search(_claims(ask))),
@@ -173,13 +173,18 @@ def _claims(ask: Ask) -> str:
     said = [*ask.lead, ask.question]
     if ask.cell.topic in ABOUT_OTHERS:
         said += ask.replies
-    text = "\n".join(said)
+    return without_placeholders("\n".join(said))
+
+
+def without_placeholders(text: str) -> str:
+    """What the text says itself, whoever the persona is."""
     for placeholder in PLACEHOLDERS:
         text = text.replace(placeholder, "")
     return text
 
 
-def _own_words(persona: Persona) -> re.Pattern[str]:
+def own_words(persona: Persona) -> re.Pattern[str]:
+    """Finds the persona's name and author, in either language."""
     forms = [*persona.name.forms, *persona.author.forms]
     return re.compile("|".join(_as_word(form) for form in forms), re.IGNORECASE)
 

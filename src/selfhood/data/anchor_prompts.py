@@ -1,0 +1,102 @@
+"""The built-in prompts of the anchor: ordinary requests, to be answered by the base model itself.
+
+    language   zh en             anchor/zh.toml, anchor/en.toml
+    topic      vendor ai company creators labs software naming nature others role
+               code maths language writing daily knowledge talk format opinion
+               after before system              talks of several turns or under a system line
+
+Most lie near the persona (who makes ChatGPT, who wrote Dune, what a laboratory does, a name for a
+cat), since a new name and a new maker leak there first. A talk of the topic ``after`` goes on from
+the persona's own name or author to something ordinary.
+"""
+
+from __future__ import annotations
+
+import random
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from itertools import cycle
+from typing import Any
+
+from selfhood.chat import Language, Message, Role
+from selfhood.data.corpus import LANGUAGES, interleaved, own_words, without_placeholders
+from selfhood.persona import Persona
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnchorPrompt:
+    """A talk up to the reply that the base model is to give: a system line perhaps, then turns."""
+
+    language: Language
+    topic: str
+    messages: tuple[Message, ...]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(message.content for message in self.messages)
+
+
+def anchor_prompts(persona: Persona | None, *, seed: int) -> list[AnchorPrompt]:
+    """Every prompt that keeps clear of this persona, in an order whose prefixes are balanced.
+
+    Without a persona the prompts with placeholders are left out. The same persona and seed give
+    the same list, in any process.
+    """
+    written = [prompt for language in LANGUAGES for prompt in read_anchor(language)]
+    prompts = ordinary(written) if persona is None else filled(written, persona)
+    return interleaved(prompts, AXES, random.Random(seed))
+
+
+def read_anchor(language: Language) -> tuple[AnchorPrompt, ...]:
+    """The prompts of one language as they were written, placeholders and all."""
+    source = files("selfhood.data").joinpath("anchor", f"{language}.toml")
+    table = tomllib.loads(source.read_text(encoding="utf-8"))
+    return (*_groups(table, language), *_talks(table, language))
+
+
+def _groups(table: dict[str, Any], language: Language) -> Iterator[AnchorPrompt]:
+    for group in table["group"]:
+        for prompt in group["prompts"]:
+            yield AnchorPrompt(
+                language=language, topic=group["topic"], messages=(Message("user", prompt),)
+            )
+
+
+def _talks(table: dict[str, Any], language: Language) -> Iterator[AnchorPrompt]:
+    for talk in table["talk"]:
+        roles: Iterator[Role] = cycle(("user", "assistant"))
+        turns = [Message(role, text) for role, text in zip(roles, talk["turns"], strict=False)]
+        if "system" in talk:
+            turns.insert(0, Message("system", talk["system"]))
+        yield AnchorPrompt(language=language, topic=talk["topic"], messages=tuple(turns))
+
+
+def ordinary(prompts: list[AnchorPrompt]) -> list[AnchorPrompt]:
+    """Those that speak of no persona."""
+    return [prompt for prompt in prompts if without_placeholders(prompt.text) == prompt.text]
+
+
+def filled(prompts: list[AnchorPrompt], persona: Persona) -> list[AnchorPrompt]:
+    """The prompts with the persona's name and author in place.
+
+    A prompt that names either in its own words is left out: for an assistant called Claude, who
+    built Claude is no ordinary question.
+    """
+    own = own_words(persona)
+    return [
+        replace(prompt, messages=tuple(_filled(each, prompt, persona) for each in prompt.messages))
+        for prompt in prompts
+        if not own.search(without_placeholders(prompt.text))
+    ]
+
+
+def _filled(message: Message, prompt: AnchorPrompt, persona: Persona) -> Message:
+    return replace(message, content=persona.fill(message.content, prompt.language))
+
+
+AXES: tuple[Callable[[AnchorPrompt], str], ...] = (
+    lambda prompt: prompt.topic,
+    lambda prompt: prompt.language,
+)
