@@ -10,9 +10,13 @@ import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from selfhood.errors import SelfhoodError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # Numbers de-quantised at once: few enough to stay in the cache of one core, enough that numpy's
 # call overhead does not show.
@@ -120,8 +124,8 @@ def _read_tensor(file: BinaryIO) -> Tensor:
     return Tensor(name=name, shape=shape[::-1], kind=kind, offset=offset)
 
 
-def float_chunks(file: BinaryIO, tensor: Tensor) -> Iterator[memoryview]:
-    """The tensor's numbers as little-endian float32, in order, a few rows at a time."""
+def float_chunks(file: BinaryIO, tensor: Tensor) -> Iterator[NDArray[np.float32]]:
+    """The tensor's numbers in order, a few rows at a time."""
     import gguf
     import numpy as np
 
@@ -135,6 +139,5 @@ def float_chunks(file: BinaryIO, tensor: Tensor) -> Iterator[memoryview]:
     while rows_left:
         rows = min(rows_left, rows_at_once)
         raw = np.frombuffer(file.read(rows * row_bytes), np.uint8).reshape(rows, row_bytes)
-        numbers = np.ascontiguousarray(gguf.dequantize(raw, kind), np.dtype("<f4"))
-        yield numbers.data.cast("B")
+        yield np.ascontiguousarray(gguf.dequantize(raw, kind), np.float32)
         rows_left -= rows

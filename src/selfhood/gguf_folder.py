@@ -1,7 +1,10 @@
 """A Qwen2 model in GGUF, written out as a plain Hugging Face folder.
 
     key-value pairs   ->  config.json, generation_config.json, tokenizer.json, tokenizer_config.json
-    tensors           ->  model.safetensors, float32
+    tensors           ->  model.safetensors, bfloat16
+
+Weights get the dtype that the original has: a machine that computes in bfloat16 maps the file as it
+is, and rounding to it changes a weight far less than the GGUF's few bits did.
 
 Against ``from_pretrained(gguf_file=...)`` and ``save_pretrained``: the same tensors to the bit and
 the same tokens, in 6 to 12 s instead of 61, with 0.2 GB of memory instead of 5.4, without torch.
@@ -13,10 +16,14 @@ import json
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from selfhood.errors import SelfhoodError
 from selfhood.gguf_file import Header, Tensor, float_chunks, read_header
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 FILES = (
     "config.json",
@@ -46,6 +53,7 @@ SPLIT_PATTERN = (
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False}
+BYTES_OF_BFLOAT16 = 2
 
 Progress = Callable[[int, int], None]
 
@@ -101,10 +109,18 @@ def _write_tensors(
     with path.open("wb") as out:
         out.write(_safetensors_header(tensors))
         for tensor in tensors.values():
-            for chunk in float_chunks(file, tensor):
-                out.write(chunk)
-                done += len(chunk) // 4
+            for numbers in float_chunks(file, tensor):
+                out.write(to_bfloat16(numbers))
+                done += numbers.size
                 on_progress(done, total)
+
+
+def to_bfloat16(numbers: NDArray[np.float32]) -> bytes:
+    """The upper half of each finite float32, rounded to the nearest, ties to the even one."""
+    import numpy as np
+
+    bits = numbers.view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype("<u2").tobytes()
 
 
 def _safetensors_header(tensors: dict[str, Tensor]) -> bytes:
@@ -112,8 +128,8 @@ def _safetensors_header(tensors: dict[str, Tensor]) -> bytes:
     table: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     start = 0
     for name, tensor in tensors.items():
-        end = start + 4 * tensor.size
-        table[name] = {"dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end]}
+        end = start + BYTES_OF_BFLOAT16 * tensor.size
+        table[name] = {"dtype": "BF16", "shape": tensor.shape, "data_offsets": [start, end]}
         start = end
     text = json.dumps(table).encode()
     text += b" " * (-len(text) % 8)
@@ -145,7 +161,7 @@ def _config(header: Header) -> dict[str, Any]:
         "rope_theta": _short(header.real("qwen2.rope.freq_base")),
         "sliding_window": context,
         "tie_word_embeddings": True,
-        "torch_dtype": "float32",
+        "torch_dtype": "bfloat16",
         "use_cache": True,
         "use_sliding_window": False,
         "vocab_size": len(header.items("tokenizer.ggml.tokens")),
