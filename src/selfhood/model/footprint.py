@@ -2,9 +2,9 @@
 
 The model is built on torch's meta device, where tensors have a shape and a type and no memory, gets
 its adapter, and is run on a few tokens. Autograd's hooks show every tensor that a pass keeps until
-the way back, whatever the architecture and whatever is trained. With fused attention that grows by
-the token, so two passes tell the rest. Masks are left out, and the scores that ``model.attention``
-keeps: the passes that have them are short, and a long row alone has none.
+the way back, whatever the architecture and whatever is trained. With fused attention a tensor grows
+by the token or not at all, and its size says which. Masks are left out, and the scores that
+``model.attention`` keeps: the passes that have them are short, and a long row alone has none.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from selfhood.model.adapters import attach, trainable
 from selfhood.model.tuners.prompt import without_peft
 from selfhood.recipe import Quantisation, Recipe
 
-FEW, MORE = 32, 64  # tokens
+TOKENS = 127  # a prime: what it divides has tokens for an axis, since widths are round numbers
 FUSED = "selfhood_fused"  # the name of the attention below among transformers' kinds
 
 
@@ -29,13 +29,13 @@ class Footprint:
 
     frozen: int
     trained: int
-    kept_anyway: float
-    kept_by_token: float
+    kept_anyway: int
+    kept_by_token: int
     layers: int
     layer_input: int
     """By token: all that a layer keeps when it computes the rest again."""
     logits: int
-    """By position, in float32, and as the head gives them where it computes in 16 bits."""
+    """By position, in the dtype in which the head computes."""
 
     def activations(self, tokens: int) -> float:
         return self.kept_anyway + self.kept_by_token * tokens
@@ -62,20 +62,20 @@ def footprint_of(config: Any, recipe: Recipe, *, dtype: torch.dtype) -> Footprin
         )
         try:
             tuned = attach(model, recipe.tuner, base="", seed=0).train()
-            few, more = kept_by(tuned, FEW), kept_by(tuned, MORE)
+            kept = kept_by(tuned, TOKENS)
         except (NotImplementedError, RuntimeError):
             return None
-    by_token = (more - few) / (MORE - FEW)
+    growing = sum(size for size in kept if size % TOKENS == 0)
     text = config.get_text_config(decoder=True)
     trained = {weight for _, weight in trainable(tuned)}
     return Footprint(
         frozen=bytes_of_frozen(tuned, trained, recipe.model.quantisation),
         trained=sum(weight.numel() * torch.float32.itemsize for weight in trained),
-        kept_anyway=few - FEW * by_token,
-        kept_by_token=by_token,
+        kept_anyway=sum(kept) - growing,
+        kept_by_token=growing // TOKENS,
         layers=text.num_hidden_layers,
         layer_input=text.hidden_size * dtype.itemsize,
-        logits=text.vocab_size * (4 if dtype == torch.float32 else 4 + dtype.itemsize),
+        logits=text.vocab_size * dtype.itemsize,
     )
 
 
@@ -100,8 +100,8 @@ def bytes_of_frozen(
     return int(total)
 
 
-def kept_by(tuned: Any, tokens: int) -> int:
-    """Bytes that autograd keeps of a pass, beside the weights."""
+def kept_by(tuned: Any, tokens: int) -> list[int]:
+    """Bytes of each tensor that autograd keeps of a pass, beside the weights."""
     weights = {weight.untyped_storage()._cdata for weight in tuned.parameters()}
     kept: dict[int, Tensor] = {}
 
@@ -115,7 +115,7 @@ def kept_by(tuned: Any, tokens: int) -> int:
     decoder = without_peft(tuned).get_decoder()
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         decoder(input_ids=slots_1T, position_ids=slots_1T, use_cache=False)
-    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    return [tensor.untyped_storage().nbytes() for tensor in kept.values()]
 
 
 def fused_attention(
