@@ -93,10 +93,13 @@ class Forward:
         """Whether logits are what the head makes of the last hidden state. Some models go on from
         there (Gemma 2 caps its logits, Granite scales them); asked once, with one token."""
         ids_1T = torch.zeros((1, 1), dtype=torch.long, device=self._model.device)
-        with self._precision():
+        passed_on: list[Tensor] = []
+        listener = self._decoder.register_forward_hook(
+            lambda decoder, given, out: passed_on.append(out.last_hidden_state)
+        )
+        with listener, self._precision():
             logits_1TV = self._base(input_ids=ids_1T, use_cache=False).logits
-            hidden_1TD = self._decoder(input_ids=ids_1T, use_cache=False).last_hidden_state
-            return torch.equal(self._head(hidden_1TD), logits_1TV)
+            return bool(passed_on) and torch.equal(self._head(passed_on[0]), logits_1TV)
 
 
 class WholeForward(Forward):
