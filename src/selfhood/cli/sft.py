@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from selfhood import api, console
 from selfhood.cli.plan import show_plan
+from selfhood.machine import without_collecting
 from selfhood.recipe import Recipe
 
 
 def run(recipe: Recipe) -> int:
-    plan = api.plan(recipe)
+    with without_collecting():
+        plan = api.plan(recipe)
     show_plan(plan)
     outcome = api.train(plan)
     console.say(f"trained {outcome.num_updates} updates in {console.clock(outcome.seconds)}")
