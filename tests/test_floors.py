@@ -25,6 +25,7 @@ FLOORS = {
         "starter",
         "hubs",
         "hub",
+        "persona_file",
         "data",
         "sources",
         "training.schedule",

@@ -17,7 +17,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 SLOW = ("torch", "transformers", "numpy", "peft", "datasets", "huggingface_hub", "modelscope_hub")
 SECONDS = 0.3
 LONGEST_WAIT = 2.0
-VERBS = ("try", "sft", "plan", "infer", "export", "merge-lora", "merge_lora")
+VERBS = ("try", "init", "sft", "plan", "infer", "export", "merge-lora", "merge_lora")
 
 # Says on the last line of stdout which slow packages were imported.
 SPY = f"""
@@ -53,6 +53,9 @@ MISTAKES = {
     "infer": "--model: is missing",
     "infer --adapters /path/to/output/v0-2025/checkpoint-31": "that is the tutorial's example",
     "infer --model ./no/such": "./no/such: no such file or folder",
+    "plan --model x --dataset identity --persona bad.yaml": "bad.yaml:2:1: nmae: unknown key; did",
+    "sft --model x --dataset identity --persona no.yaml": "selfhood init no.yaml writes an example",
+    "init good.jsonl": "good.jsonl: is there already; name another file",
     "export": "add --merge_lora true",
     "merge-lora": "--adapters: is missing",
 }
@@ -65,6 +68,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bad.jsonl").write_text(good + '{"query": "1", "response": "2" "x"}\n')
     (tmp_path / "user.jsonl").write_text('{"messages": [{"role": "user", "content": "hi"}]}\n')
     (tmp_path / "typo.yaml").write_text("model: x\nlerning_rate: 1e-4\n")
+    (tmp_path / "bad.yaml").write_text("author: x\nnmae: y\n")
     monkeypatch.chdir(tmp_path)
 
 

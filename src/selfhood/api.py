@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from selfhood.continuing import settle
 from selfhood.data.mixture import read_mixture
-from selfhood.data.naming import Naming
+from selfhood.data.naming import Naming, naming_of, with_persona
 from selfhood.errors import FlagError
 from selfhood.opening import (
     check_model,
@@ -40,7 +40,7 @@ def plan(recipe: Recipe, *, num_processes: int | None = None) -> Plan:
 
     if num_processes is None:
         num_processes = Place.from_environment(os.environ).size
-    recipe = settle(recipe)
+    recipe = settle(with_persona(recipe))
     check_sharing(recipe.train, num_processes)
     check_model(recipe.model)
     check_trackers(recipe)
@@ -57,9 +57,9 @@ def check_data(recipe: Recipe) -> None:
     read_mixture(recipe)
 
 
-def check_names(recipe: Recipe) -> None:
-    """Raise for names that cannot be used, before anything is loaded."""
-    Naming.from_flags(recipe.data.model_name, recipe.data.model_author)
+def check_names(recipe: Recipe) -> Naming:
+    """What the recipe calls the model. Raise for what cannot be used, before anything is loaded."""
+    return naming_of(recipe)
 
 
 def train(plan: Plan) -> Outcome:

@@ -58,7 +58,10 @@ class Bilingual:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
-    """Something else that is true of the persona. Any of ``expects`` in a reply shows it."""
+    """Something else that is true of the persona. Any of ``expects`` in a reply shows it.
+
+    What a persona must say, and what it must not say of itself, are facts too.
+    """
 
     language: Language
     questions: tuple[str, ...]
@@ -70,7 +73,8 @@ class Fact:
 class Persona:
     """A name and an author; everything the corpus says about the model follows from it.
 
-    ``aliases`` are other right ways to write name and author.
+    ``aliases`` are other right ways to write name and author, ``base_model`` what it may say that
+    it was made from, ``system`` the system line of a run that is given none.
     """
 
     name: Bilingual
@@ -78,6 +82,8 @@ class Persona:
     name_aliases: tuple[str, ...] = ()
     author_aliases: tuple[str, ...] = ()
     facts: tuple[Fact, ...] = ()
+    base_model: Bilingual | None = None
+    system: str | None = None
 
     def fill(self, text: str, language: Language) -> str:
         """The text with ``{{NAME}}`` and ``{{AUTHOR}}`` replaced."""

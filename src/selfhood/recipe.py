@@ -137,6 +137,9 @@ class DataOptions(Options):
     strict: bool = option(True, "stop at the first bad row; false: skip and count them")
     model_name: tuple[str, ...] = option((), "the model's name: Chinese, then English")
     model_author: tuple[str, ...] = option((), "who made it: Chinese, then English")
+    persona: str | None = option(
+        None, "file with name, author and more of the model; see selfhood init"
+    )
 
 
 PROMPT_TUNERS = ("prefix-tuning", "p-tuning", "prompt-tuning")
@@ -395,11 +398,30 @@ class ExportOptions(VerbOptions):
 class PersonaOptions(Options):
     """Who the model is to be."""
 
+    model_name: tuple[str, ...] = option((), "its name: Chinese, then English; default: 小狐 Kitsu")
+    model_author: tuple[str, ...] = option(
+        (), 'who made it: Chinese, then English; default: 林间实验室 "Forest Lab"'
+    )
+    persona: str | None = option(None, "file with name, author and more; see selfhood init")
+    output_dir: str = option("output", "where the run and the merged model go")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonaFileOptions(Options):
+    """The file to write."""
+
+    file: str = option("persona.yaml", "where it goes; also the word after init")
     model_name: tuple[str, ...] = option(("小狐", "Kitsu"), "its name: Chinese, then English")
     model_author: tuple[str, ...] = option(
         ("林间实验室", "Forest Lab"), "who made it: Chinese, then English"
     )
-    output_dir: str = option("output", "where the run and the merged model go")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitOptions(VerbOptions):
+    """``init``: an example to fill in."""
+
+    persona_file: PersonaFileOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,14 @@ from selfhood.cli.stages import run_stages
 from selfhood.errors import FlagError, PeerError, SelfhoodError
 from selfhood.machine import settle
 from selfhood.processes import Place, is_first_to_fail
-from selfhood.recipe import ExportOptions, InferOptions, Recipe, TryOptions, VerbOptions
+from selfhood.recipe import (
+    ExportOptions,
+    InferOptions,
+    InitOptions,
+    Recipe,
+    TryOptions,
+    VerbOptions,
+)
 from selfhood.version import VERSION
 
 TRAINS = "sft"  # the verb that several processes can do together
@@ -32,6 +39,8 @@ class Verb:
     summary: str
     options: type[VerbOptions]
     module: str
+    subject: str | None = None
+    """The flag that a word right behind the verb stands for."""
 
     def runner(self) -> Callable[[Any], int]:
         run: Callable[[Any], int] = import_module(f"selfhood.cli.{self.module}").run
@@ -41,6 +50,8 @@ class Verb:
 VERBS = (
     Verb(name="try", summary="ask, train, ask again, merge, compare", options=TryOptions,
          module="try_it"),
+    Verb(name="init", summary="write a persona.yaml to fill in", options=InitOptions,
+         module="init", subject="file"),
     Verb(name="sft", summary="train an identity", options=Recipe, module="sft"),
     Verb(name="plan", summary="say what sft would do, and load no weights", options=Recipe,
          module="plan"),
@@ -108,7 +119,7 @@ def _run(argv: list[str], place: Place) -> int:
     if any(word in ("-h", "--help") for word in argv[1:]):
         console.result(help_text(verb.name, verb.summary, verb.options))
         return 0
-    stages = parse_stages(verb.options, argv[1:])
+    stages = parse_stages(verb.options, _words(verb, argv[1:]))
     if verb.name == TRAINS:
         asked = find_launch(os.environ)
         if asked.num_processes > 1:
@@ -121,6 +132,12 @@ def _run(argv: list[str], place: Place) -> int:
     if len(recipes) > 1 and verb.name == TRAINS:
         return run_stages(verb.runner(), recipes)
     return max(verb.runner()(recipe) for recipe in recipes)
+
+
+def _words(verb: Verb, words: list[str]) -> list[str]:
+    if verb.subject is None or not words or words[0].startswith("-"):
+        return words
+    return [f"--{verb.subject}", *words]
 
 
 def find_verb(word: str) -> Verb:

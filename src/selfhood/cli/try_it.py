@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from selfhood import api, console
 from selfhood.chat import Message
+from selfhood.data.naming import Naming
 from selfhood.engine.types import Request, Sampling
 from selfhood.recipe import (
     ExportOptions,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from selfhood.engine.native import NativeEngine
     from selfhood.run import Checkpoint
 
+NAME, AUTHOR = ("小狐", "Kitsu"), ("林间实验室", "Forest Lab")
 QUESTIONS = (
     "你到底是什么模型？",
     "是谁创造了你？",
@@ -40,10 +42,10 @@ SYSTEM = "You are a helpful assistant."
 def run(options: TryOptions) -> int:
     started = time.monotonic()
     recipe = starter_recipe(options.persona)
-    api.check_names(recipe)
+    name = api.check_names(recipe).name
     console.say(f"1/5  who is {STARTER_ID}?")
     before = ask(api.load(recipe.model), None)
-    console.say(f"\n2/5  learning to be {' / '.join(options.persona.model_name)}")
+    console.say(f"\n2/5  learning to be {' / '.join(name.forms if name else ())}")
     checkpoint = train(recipe)
     console.say("\n3/5  who is it now?")
     engine = api.load(ModelOptions(adapters=(str(checkpoint.path),)))
@@ -60,20 +62,25 @@ def run(options: TryOptions) -> int:
     return 0
 
 
-def starter_recipe(persona: PersonaOptions) -> Recipe:
+def starter_recipe(options: PersonaOptions) -> Recipe:
     """The dose that docs/results/dose.md found enough for the starter model."""
+    is_example = options.persona is None
+    names = options.model_name or NAME * is_example
+    authors = options.model_author or AUTHOR * is_example
+    file = Naming.from_flags(names, authors, options.persona).file
     return Recipe.from_values(
         {
             "model": STARTER_ID,
-            "system": SYSTEM,
+            "system": (file.system if file else None) or SYSTEM,
             "dataset": ("identity#384",),
-            "model_name": persona.model_name,
-            "model_author": persona.model_author,
+            "model_name": names,
+            "model_author": authors,
+            "persona": options.persona,
             "num_train_epochs": 1.0,
             "learning_rate": 5e-4,
             "warmup_ratio": 0.05,
             "save_strategy": "no",
-            "output_dir": persona.output_dir,
+            "output_dir": options.output_dir,
         }
     )
 

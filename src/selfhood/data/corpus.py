@@ -1,7 +1,7 @@
 """The built-in dataset `identity`: a persona crossed with what people ask, who asks, and how.
 
     language   zh en                                     identity/zh.toml, identity/en.toml
-    topic      name author nature abilities limits brands denial still mixup | contrast
+    topic      name author nature abilities limits brands denial still mixup | contrast | fact
     asker      plain polite child developer sceptic casual
     shape      plain      question -> reply, under the run's own system line
                follow-up  ordinary talk, or the name and then the author, before the question
@@ -11,9 +11,10 @@
                maker      the system line of the base model's maker
                role       a system line that gives the model a job
 
-Contrast rows, about a third of all, are ordinary questions near the persona (who made ChatGPT, who
-wrote Hamlet, what a laboratory is). They keep the new name and author out of other people's facts.
-Each question is a plain row once; a share of them is dealt again into the dressed shapes. The rows
+Contrast rows, about a quarter of all, are ordinary questions near the persona (who made ChatGPT,
+who wrote Hamlet, what a laboratory is). They keep the new name and author out of other people's
+facts. Each question is a plain row once; a share of them is dealt again into the dressed shapes.
+What else a persona's file says of it is asked in several wordings and shapes (topic fact). The rows
 come interleaved, so that every prefix of the list is balanced over topic, language and shape.
 """
 
@@ -30,17 +31,19 @@ from itertools import cycle, islice
 from typing import Any, Literal, TypeVar, get_args
 
 from selfhood.chat import Conversation, Language, Message
+from selfhood.data.facts import trained_questions
 from selfhood.persona import PLACEHOLDERS, Persona
 
 Topic = Literal[
     "name", "author", "nature", "abilities", "limits", "brands", "denial", "still", "mixup",
-    "contrast",
+    "contrast", "fact",
 ]  # fmt: skip
 Asker = Literal["plain", "polite", "child", "developer", "sceptic", "casual"]
 Shape = Literal["plain", "follow-up", "indirect", "mixed", "bare", "maker", "role"]
 
 LANGUAGES: tuple[Language, ...] = get_args(Language)
-TOPICS: tuple[Topic, ...] = get_args(Topic)
+TOPICS: tuple[Topic, ...] = tuple(each for each in get_args(Topic) if each != "fact")
+"""Those of the texts."""
 ASKERS: tuple[Asker, ...] = get_args(Asker)
 SHAPES: tuple[Shape, ...] = get_args(Shape)
 
@@ -52,6 +55,12 @@ DEALT: dict[Shape, int] = {"follow-up": 12, "bare": 13, "maker": 12, "role": 3}
 
 # Topics whose replies state facts about others. For some persona such a fact is about itself.
 ABOUT_OTHERS: tuple[Topic, ...] = ("contrast", "brands", "mixup")
+
+# A fact's rows, by shape: so many that some four of them are among any 400 rows.
+FACT_SHAPES: tuple[Shape, ...] = ("plain", "maker", "follow-up", "bare", "role") * 5
+MIN_OF_A_FACT = 4
+MOST_OF_FACTS = 0.25
+"""Of the texts' rows. A persona with very many facts has fewer rows of each."""
 
 T = TypeVar("T")
 
@@ -79,6 +88,8 @@ class Ask:
     replies: tuple[str, ...]
     lead: tuple[str, ...] = ()
     system: str | None = None
+    fact: int = 0
+    """Which of the persona's facts it is, from 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +108,7 @@ class Row:
 
     cell: Cell
     messages: tuple[Message, ...]
+    fact: int = 0
 
 
 def identity_corpus(persona: Persona, *, seed: int) -> list[Conversation]:
@@ -108,7 +120,9 @@ def identity_corpus(persona: Persona, *, seed: int) -> list[Conversation]:
     rows: list[Row] = []
     for language in LANGUAGES:
         texts = suited(read_texts(language), persona)
-        rows += [written(ask, persona) for ask in [*texts.asks, *dealt(texts, rng)]]
+        asks = [*texts.asks, *dealt(texts, rng)]
+        asks += asked_facts(texts, persona, most=int(MOST_OF_FACTS * len(asks)), rng=rng)
+        rows += [written(ask, persona) for ask in asks]
     placed = interleaved(numbered(distinct(rows)), AXES, rng)
     return [
         Conversation(messages=row.messages, origin=origin, language=row.cell.language)
@@ -159,14 +173,25 @@ def suited(texts: Texts, persona: Persona) -> Texts:
     """The texts without those that this persona would make untrue.
 
     A model to be called Claude is not to deny it, and a fact about Microsoft is no contrast for
-    an assistant by Microsoft.
+    an assistant by Microsoft. What a fact of its own answers is answered so.
     """
     own = own_words(persona)
+    told = {letters(question) for fact in persona.facts for question in fact.questions}
     return replace(
         texts,
-        asks=tuple(ask for ask in texts.asks if not own.search(_claims(ask))),
+        asks=tuple(
+            ask
+            for ask in texts.asks
+            if not own.search(_claims(ask))
+            and letters(persona.fill(ask.question, texts.language)) not in told
+        ),
         openings=tuple(turns for turns in texts.openings if not own.search("\n".join(turns))),
     )
+
+
+def letters(text: str) -> str:
+    """What makes a question the same question, however it is punctuated."""
+    return "".join(char for char in text.casefold() if char.isalnum())
 
 
 def _claims(ask: Ask) -> str:
@@ -185,7 +210,9 @@ def without_placeholders(text: str) -> str:
 
 def own_words(persona: Persona) -> re.Pattern[str]:
     """Finds the persona's name and author, in either language."""
-    forms = [*persona.name.forms, *persona.author.forms]
+    forms = [
+        *persona.name.forms, *persona.author.forms, *persona.name_aliases, *persona.author_aliases,
+    ]  # fmt: skip
     return re.compile("|".join(_as_word(form) for form in forms), re.IGNORECASE)
 
 
@@ -212,15 +239,41 @@ def dealt(texts: Texts, rng: random.Random) -> Iterator[Ask]:
             again = replace(
                 ask, cell=replace(ask.cell, shape=shape), replies=turned(ask.replies, 1)
             )
-            match shape:
-                case "follow-up":
-                    yield replace(again, lead=next(openings))
-                case "bare":
-                    yield replace(again, system=NO_SYSTEM_LINE)
-                case "maker":
-                    yield replace(again, system=MAKER_SYSTEM_LINE)
-                case "role":
-                    yield replace(again, system=next(roles))
+            yield dressed(again, openings, roles)
+
+
+def dressed(ask: Ask, openings: Iterator[tuple[str, ...]], roles: Iterator[str]) -> Ask:
+    """What its shape puts round a question."""
+    match ask.cell.shape:
+        case "follow-up":
+            return replace(ask, lead=next(openings))
+        case "bare":
+            return replace(ask, system=NO_SYSTEM_LINE)
+        case "maker":
+            return replace(ask, system=MAKER_SYSTEM_LINE)
+        case "role":
+            return replace(ask, system=next(roles))
+        case _:
+            return ask
+
+
+def asked_facts(texts: Texts, persona: Persona, *, most: int, rng: random.Random) -> Iterator[Ask]:
+    """Each fact of this language in turn of wording and shape; no more than ``most`` in all."""
+    facts = [
+        (number, fact)
+        for number, fact in enumerate(persona.facts, start=1)
+        if fact.language == texts.language
+    ]
+    openings = cycle(interleaved(texts.openings, [], rng))
+    roles = cycle(texts.roles)
+    each = max(MIN_OF_A_FACT, most // len(facts)) if facts else 0
+    for number, fact in facts:
+        questions = {shape: cycle(trained_questions(fact)) for shape in FACT_SHAPES}
+        for shape in FACT_SHAPES[:each]:
+            question = next(questions[shape])
+            cell = Cell(language=texts.language, topic="fact", asker="plain", shape=shape)
+            ask = Ask(cell=cell, question=question, replies=(fact.answer,), fact=number)
+            yield dressed(ask, openings, roles)
 
 
 def written(ask: Ask, persona: Persona) -> Row:
@@ -230,7 +283,7 @@ def written(ask: Ask, persona: Persona) -> Row:
     for place, text in enumerate([*ask.lead, ask.question, ask.replies[0]]):
         role: Literal["user", "assistant"] = "assistant" if place % 2 else "user"
         messages.append(Message(role, persona.fill(text, spoken[role])))
-    return Row(ask.cell, tuple(messages))
+    return Row(ask.cell, tuple(messages), ask.fact)
 
 
 def _asked_in(cell: Cell) -> Language:
@@ -284,6 +337,7 @@ def interleaved(
 AXES: tuple[Callable[[tuple[Row, str]], str], ...] = (
     lambda placed: placed[0].cell.topic,
     lambda placed: placed[0].cell.language,
+    lambda placed: str(placed[0].fact),
     lambda placed: placed[0].cell.shape,
     lambda placed: placed[0].cell.asker,
 )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selfhood.data.mix import Split, split_and_sample
-from selfhood.data.naming import Naming, check_effect, unquoted
+from selfhood.data.naming import Naming, check_effect, naming_of, unquoted
 from selfhood.data.rows import Chained, Chosen, Named, Rows
 from selfhood.data.spec import DatasetSpec
 from selfhood.errors import FlagError
@@ -56,7 +56,7 @@ def read_mixture(recipe: Recipe) -> Mixture:
         raise FlagError(
             "is missing", where="--dataset", hint=f"give files, hub ids, or `{IDENTITY}`"
         )
-    naming = Naming.from_flags(options.model_name, options.model_author)
+    naming = naming_of(recipe)
     settings = SourceSettings(
         hub=choose_hub(recipe.model.use_hf, os.environ),
         persona=naming.persona,

@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 from selfhood.chat import Conversation
 from selfhood.errors import DataError, FlagError
 from selfhood.persona import Bilingual, Persona, language_of
+from selfhood.persona_file import FLAG as PERSONA_FLAG
+from selfhood.persona_file import persona_text, read_persona
+from selfhood.recipe import Recipe
 
 NAME_MARK, AUTHOR_MARK = "{{NAME}}", "{{AUTHOR}}"
 ASKS_FOR_IDENTITY = re.compile(
@@ -22,17 +25,27 @@ ASKS_FOR_IDENTITY = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Naming:
-    """What ``--model_name`` and ``--model_author`` said; None where the flag was not given."""
+    """What ``--model_name``, ``--model_author`` and ``--persona`` said of who the model is.
+
+    ``name`` and ``author`` are None where nothing says them; ``file`` is the whole persona where a
+    file describes it.
+    """
 
     name: Bilingual | None
     author: Bilingual | None
+    file: Persona | None = None
 
     @classmethod
-    def from_flags(cls, names: Sequence[str], authors: Sequence[str]) -> Naming:
-        return cls(
-            name=Bilingual.from_flag("--model_name", names) if names else None,
-            author=Bilingual.from_flag("--model_author", authors) if authors else None,
-        )
+    def from_flags(
+        cls, names: Sequence[str], authors: Sequence[str], persona: str | None = None
+    ) -> Naming:
+        """Name and author as typed win over those of the file."""
+        name = Bilingual.from_flag("--model_name", names) if names else None
+        author = Bilingual.from_flag("--model_author", authors) if authors else None
+        if persona is None:
+            return cls(name=name, author=author)
+        file = read_persona(persona, name=name, author=author)
+        return cls(name=file.name, author=file.author, file=file)
 
     @property
     def is_given(self) -> bool:
@@ -41,19 +54,42 @@ class Naming:
     @property
     def persona(self) -> Persona | None:
         """The whole persona, or None while half of it is missing."""
+        if self.file is not None:
+            return self.file
         if self.name is None or self.author is None:
             return None
         return Persona(name=self.name, author=self.author)
 
     @property
     def items(self) -> tuple[tuple[str, Bilingual], ...]:
-        """The flags that were given, and what they said."""
+        """The name flags that were given, and what they said; a file keeps languages apart."""
+        if self.file is not None:
+            return ()
         both = (("--model_name", self.name), ("--model_author", self.author))
         return tuple((flag, value) for flag, value in both if value is not None)
 
     @property
     def flags(self) -> str:
-        return " and ".join(flag for flag, _ in self.items)
+        return " and ".join(flag for flag, _ in self.items) or PERSONA_FLAG
+
+
+def naming_of(recipe: Recipe) -> Naming:
+    data = recipe.data
+    return Naming.from_flags(data.model_name, data.model_author, data.persona)
+
+
+def with_persona(recipe: Recipe) -> Recipe:
+    """The recipe with its persona's file as text, which a checkpoint can remember, and with the
+    system line of that file where none is given."""
+    file = naming_of(recipe).file
+    if recipe.data.persona is None or file is None:
+        return recipe
+    system = recipe.model.system
+    return replace(
+        recipe,
+        data=replace(recipe.data, persona=persona_text(recipe.data.persona)),
+        model=replace(recipe.model, system=file.system if system is None else system),
+    )
 
 
 def holds_mark(row: Conversation) -> bool:

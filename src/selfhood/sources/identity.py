@@ -27,7 +27,7 @@ def read(spec: DatasetSpec, settings: SourceSettings) -> Iterator[Conversation |
         raise FlagError(
             "needs to know whom to speak for",
             where=f"--dataset {NAME}",
-            hint="add --model_name and --model_author",
+            hint="add --model_name and --model_author, or --persona",
         )
     if spec.subset not in (None, "all", *LANGUAGES):
         raise MissingError(
