@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from selfhood.errors import FlagError, MissingError
 from selfhood.hub import check_reference, choose_hub, find_model
@@ -128,7 +129,8 @@ def open_engine(opening: Opening) -> NativeEngine:
     model = loaded.model
     for name, checkpoint in zip(opening.names, opening.checkpoints, strict=True):
         model = load_adapter(model, checkpoint.path, name=name)
-    return NativeEngine(replace(loaded, model=model), Renderer(loaded.tokenizer, opening.system))
+    renderer = Renderer(loaded.tokenizer, opening.system, opening.options.enable_thinking)
+    return NativeEngine(replace(loaded, model=model), renderer)
 
 
 def sort_out(options: ModelOptions) -> ModelOptions:
@@ -168,7 +170,15 @@ def restore(options: ModelOptions, checkpoint: Checkpoint) -> ModelOptions:
         torch_dtype=options.torch_dtype or args.get("torch_dtype"),
         attn_impl=options.attn_impl or args.get("attn_impl"),
         system=args.get("system") if options.system is None else options.system,
+        enable_thinking=_thinks(args)
+        if options.enable_thinking is None
+        else options.enable_thinking,
     )
+
+
+def _thinks(args: Mapping[str, Any]) -> bool | None:
+    """What was trained here without a word on thoughts replies as it was taught: without them."""
+    return bool(args.get("enable_thinking")) if args else None
 
 
 def _locate_base(options: ModelOptions, checkpoints: tuple[Checkpoint, ...]) -> Path:

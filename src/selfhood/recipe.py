@@ -107,6 +107,9 @@ class ModelOptions(Options):
     system: str | None = option(
         None, "system line, or a .txt file with it; '' leaves it to the chat template"
     )
+    enable_thinking: bool | None = option(
+        None, "whether a thinking model thinks before it replies; default: as it was taught"
+    )
 
     def __post_init__(self) -> None:
         Options.__post_init__(self)  # super() knows nothing of classes remade for their slots

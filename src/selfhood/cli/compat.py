@@ -174,7 +174,8 @@ NO_EFFECT: Mapping[str, str] = {
     "template": OWN_TEMPLATE,
     "template_type": OWN_TEMPLATE,
     "template_backend": OWN_TEMPLATE,
-    "add_non_thinking_prefix": OWN_TEMPLATE,
+    "add_non_thinking_prefix": "the template's empty thoughts come before a reply that has none",
+    "preserve_thinking": OWN_TEMPLATE,
     "padding_side": "the model sees no padding",
     # data
     "dataloader_num_workers": PREPARED,
@@ -306,9 +307,12 @@ UNSUPPORTED: Mapping[str, Unsupported] = {
     # template
     "use_chat_template": Unsupported(OWN_TEMPLATE, ("true", "1", "yes")),
     "agent_template": Unsupported(),
-    "response_prefix": Unsupported(),
+    "response_prefix": Unsupported(
+        "see --enable_thinking", (*OFF, "<think>\\n\\n</think>\\n\\n", "<think>\n\n</think>")
+    ),
     "loss_scale": Unsupported(
-        'every assistant turn is trained; mark others with "loss": false', (*OFF, "default")
+        'every assistant turn is trained; mark others with "loss": false',
+        (*OFF, "default", "ignore_empty_think", "default+ignore_empty_think"),
     ),
     # data
     "streaming": Unsupported("data is read whole"),

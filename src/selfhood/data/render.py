@@ -7,6 +7,11 @@
 
 The prompt of every trained turn is a prefix of the training text (tested as a property), so that
 the model is asked exactly as it was taught.
+
+A thinking model is taught to reply without thoughts where a row has none: the empty block of
+thoughts that its template then writes belongs to the prompt. Some templates (Qwen3's) drop the
+thoughts of all turns but the last, so that the earlier turns of such a row stand there as they are
+never asked: only the last one is trained.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from selfhood.chat import Conversation, Message
+from selfhood.data.thoughts import spoken, without_thoughts
 from selfhood.errors import DataError, SelfhoodError
 
 
@@ -42,19 +48,25 @@ class Segment:
 class Renderer:
     """A tokenizer's chat template, and the system line for rows that bring none.
 
-    ``system`` None or '' leaves the system line to the template.
+    ``system`` None or '' leaves the system line to the template, ``thinking`` None to it whether
+    the model thinks before it replies.
     """
 
     tokenizer: Tokenizer
     system: str | None = None
+    thinking: bool | None = None
 
-    def prompt(self, messages: Sequence[Message]) -> str:
-        """The text that the model continues with its reply."""
-        return self._render(self._with_system(messages), generate=True)
+    def prompt(self, messages: Sequence[Message], *, thinking: bool | None = None) -> str:
+        """The text that the model continues with its reply, or with the rest of a reply that the
+        last message begins. ``thinking`` is for this prompt alone."""
+        begun = messages[-1].content if messages and messages[-1].role == "assistant" else ""
+        asked = self._with_system(messages[:-1] if begun else messages)
+        return self._question(asked, self.thinking if thinking is None else thinking) + begun
 
     def segments(self, conversation: Conversation) -> tuple[Segment, ...]:
         """The training text, cut where training starts and ends."""
         messages = self._with_system(conversation.messages)
+        where = conversation.origin
         segments: list[Segment] = []
         seen = ""
         for number, message in enumerate(messages):
@@ -63,24 +75,39 @@ class Renderer:
             if number == 0:
                 raise DataError(
                     "no question comes before the answer",
-                    where=conversation.origin,
+                    where=where,
                     hint="give a question, or a system line with --system",
                 )
-            where = conversation.origin
-            prompt = self._render(messages[:number], generate=True, where=where)
+            thinks = bool(spoken(message.content).thoughts)
+            prompt = self._question(messages[:number], thinks, where)
             whole = self._render(messages[: number + 1], generate=False, where=where)
+            if not prompt.startswith(seen) and prompt.startswith(without_thoughts(seen)):
+                segments, seen = [], ""
             if not (prompt.startswith(seen) and whole.startswith(prompt)):
                 raise DataError(
                     "the chat template changes earlier turns, so not every turn can be trained",
-                    where=conversation.origin,
+                    where=where,
                     hint='mark all but the last assistant turn with "loss": false',
                 )
             reply = self._up_to_end_mark(whole[len(prompt) :])
             segments += [Segment(prompt[len(seen) :], False), Segment(reply, True)]
             seen = prompt + reply
         if not segments:
-            raise DataError("no turn is trained", where=conversation.origin)
+            raise DataError("no turn is trained", where=where)
         return tuple(segments)
+
+    @property
+    def drops_thoughts(self) -> bool:
+        """Whether earlier turns lose their block of thoughts, so that only the last is trained."""
+        turn = (Message("user", "?"), Message("assistant", "."))
+        first = self._question(turn[:1], False) + turn[1].content
+        return not self._question((*turn, turn[0]), False).startswith(first)
+
+    def _question(
+        self, messages: Sequence[Message], thinking: bool | None, where: str | None = None
+    ) -> str:
+        """Up to where the model goes on. A template that knows no thoughts takes no notice."""
+        return self._render(messages, generate=True, where=where, thinking=thinking)
 
     def _with_system(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         """The row's own system line, else the run's; an empty one means: nobody wrote one."""
@@ -95,7 +122,12 @@ class Renderer:
         return reply if end < 0 or mark is None else reply[: end + len(mark)]
 
     def _render(
-        self, messages: Sequence[Message], *, generate: bool, where: str | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        generate: bool,
+        where: str | None = None,
+        thinking: bool | None = None,
     ) -> str:
         from jinja2 import TemplateError
 
@@ -108,6 +140,7 @@ class Renderer:
                 [{"role": message.role, "content": message.content} for message in messages],
                 tokenize=False,
                 add_generation_prompt=generate,
+                **({} if thinking is None else {"enable_thinking": thinking}),
             )
         except TemplateError as error:  # some know no system line, some want turns to alternate
             what = f"the model's chat template refuses it: {error}"

@@ -50,7 +50,8 @@ class NativeEngine:
 
     def _start(self, index: int, request: Request) -> _Row:
         tokenizer = self.loaded.tokenizer
-        ids = tokenizer.encode(self.renderer.prompt(request.messages), add_special_tokens=False)
+        prompt = self.renderer.prompt(request.messages, thinking=request.thinking)
+        ids = tokenizer.encode(prompt, add_special_tokens=False)
         room = self._context - len(ids) - num_virtual_tokens(self.loaded.model, request.adapter)
         if room < 1:
             raise InputError(

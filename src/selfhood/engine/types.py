@@ -26,11 +26,16 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One question. ``adapter`` names the identity that answers; None is the base model."""
+    """One question; a last message of the assistant is a reply that has been begun for it.
+
+    ``adapter`` names the identity that answers; None is the base model.
+    """
 
     messages: tuple[Message, ...]
     sampling: Sampling
     adapter: str | None = None
+    thinking: bool | None = None
+    """Whether the model thinks first; None: as the engine does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from selfhood.chat import Conversation
 from selfhood.data.encode import Encoded, Lengths, Sample, encode_all
 from selfhood.data.mix import Order
 from selfhood.data.mixture import Mixture, data_seed
@@ -28,6 +30,8 @@ from selfhood.training.shares import shares
 # Measured on the starter model at the tutorials' learning rate: 7 updates teach nothing, 32 most of
 # the identity (docs/results/dose.md).
 FEW_UPDATES = 30
+
+MANY_ROWS = 1000  # of which some hold several turns where any do
 
 LORA_NUMBERS = ("lora_rank", "lora_alpha", "lora_dropout", "target_modules", "init_weights")
 
@@ -107,7 +111,7 @@ def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path, *, num_process
         num_processes=num_processes,
         num_deleted=encoded.num_deleted,
         num_truncated=encoded.num_truncated,
-        warnings=(*mixture.warnings, *_warnings(recipe, mixture, order, layout)),
+        warnings=(*mixture.warnings, *_warnings(recipe, mixture, renderer, order, layout)),
     )
 
 
@@ -145,7 +149,9 @@ def _longest(recipe: Recipe, config: Any) -> int:
     return held if asked is None else min(asked, held)
 
 
-def _warnings(recipe: Recipe, mixture: Mixture, order: Order, layout: Layout) -> list[str]:
+def _warnings(
+    recipe: Recipe, mixture: Mixture, renderer: Renderer, order: Order, layout: Layout
+) -> list[str]:
     train = recipe.train
     found: list[str] = []
     if layout.obstacle is not None:
@@ -154,6 +160,11 @@ def _warnings(recipe: Recipe, mixture: Mixture, order: Order, layout: Layout) ->
         found.append(
             f"--torch_dtype {recipe.model.torch_dtype}: this CPU has no fast 16-bit units; "
             "computing in float32, which is faster here and more exact"
+        )
+    if renderer.drops_thoughts and any(map(_is_talk, islice(mixture.train, MANY_ROWS))):
+        found.append(
+            "the chat template drops the thoughts of earlier turns: "
+            "of a row with several turns only the last reply is trained"
         )
     untouched = TunerOptions()
     idle = [
@@ -184,3 +195,7 @@ def _warnings(recipe: Recipe, mixture: Mixture, order: Order, layout: Layout) ->
             "the end is saved all the same"
         )
     return found
+
+
+def _is_talk(row: Conversation) -> bool:
+    return sum(message.role == "assistant" for message in row.messages) > 1
