@@ -87,8 +87,9 @@ def num_virtual_tokens(model: Any, name: str | None) -> int:
 
 
 def virtual_tokens(model: Any, *, batch_size: int) -> VirtualTokens | None:
-    """Those of the active adapter, each time anew; None where it has none."""
-    if not is_prompt(model):
+    """Those of the active adapter, each time anew; None where it has none, or where the base
+    speaks."""
+    if not is_prompt(model) or not model.has_active_enabled_adapter:
         return None
     prompt = model.get_prompt(batch_size)
     num = model.active_peft_config.num_virtual_tokens
