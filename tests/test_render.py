@@ -88,6 +88,12 @@ def test_an_empty_system_line_shows_what_the_template_does_by_itself() -> None:
     assert Renderer(TOKENIZER, "run").prompt([Message("system", ""), Q]) == expected
 
 
+def test_a_reply_that_was_begun_is_continued() -> None:
+    renderer = Renderer(TOKENIZER, "run")
+    begun = renderer.prompt([Q, Message("assistant", "My name is")])
+    assert begun == renderer.prompt([Q]) + "My name is"
+
+
 def test_an_answer_to_nothing_needs_a_system_line() -> None:
     with pytest.raises(DataError, match=r"a.json:1: no question comes before the answer"):
         Renderer(TOKENIZER).segments(talk(A))
