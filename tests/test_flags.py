@@ -12,9 +12,16 @@ import pytest
 from selfhood.cli import compat
 from selfhood.cli.flags import help_text, parse_flags
 from selfhood.errors import FlagError, InputError, MissingError
-from selfhood.recipe import ExportOptions, InferOptions, Quantisation, Recipe, VerbOptions
+from selfhood.recipe import (
+    EvalOptions,
+    ExportOptions,
+    InferOptions,
+    Quantisation,
+    Recipe,
+    VerbOptions,
+)
 
-VERBS: tuple[type[VerbOptions], ...] = (Recipe, InferOptions, ExportOptions)
+VERBS: tuple[type[VerbOptions], ...] = (Recipe, InferOptions, EvalOptions, ExportOptions)
 
 
 @pytest.fixture(autouse=True)

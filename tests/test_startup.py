@@ -17,7 +17,9 @@ SOURCE = Path(__file__).parents[1] / "src"
 SLOW = ("torch", "transformers", "numpy", "peft", "datasets", "huggingface_hub", "modelscope_hub")
 SECONDS = 0.3
 LONGEST_WAIT = 2.0
-VERBS = ("try", "init", "sft", "plan", "infer", "export", "merge-lora", "merge_lora")
+VERBS = (
+    "try", "init", "sft", "plan", "infer", "eval", "export", "merge-lora", "merge_lora",
+)  # fmt: skip
 
 # Says on the last line of stdout which slow packages were imported.
 SPY = f"""
@@ -56,6 +58,8 @@ MISTAKES = {
     "plan --model x --dataset identity --persona bad.yaml": "bad.yaml:2:1: nmae: unknown key; did",
     "sft --model x --dataset identity --persona no.yaml": "selfhood init no.yaml writes an example",
     "init good.jsonl": "good.jsonl: is there already; name another file",
+    "eval": "--model: is missing",
+    "eval --model x --require name_recall": "'name_recall' says no bound",
     "export": "add --merge_lora true",
     "merge-lora": "--adapters: is missing",
 }

@@ -21,12 +21,13 @@ from selfhood.opening import (
     trained_model,
 )
 from selfhood.processes import Place
-from selfhood.recipe import ExportOptions, ModelOptions, Recipe
+from selfhood.recipe import EvalOptions, ExportOptions, ModelOptions, Recipe
 from selfhood.run import Checkpoint, Run, find_resumable
 from selfhood.training.zero_config import check_sharing
 
 if TYPE_CHECKING:
     from selfhood.engine.native import NativeEngine
+    from selfhood.evaluate.types import Scorecard
     from selfhood.exporters.merged import Merged
     from selfhood.training.loop import Outcome
     from selfhood.training.plan import Plan
@@ -100,6 +101,15 @@ def merge(options: ExportOptions) -> Merged:
     return export_merged(opening, options.merge)
 
 
+def evaluate(options: EvalOptions) -> Scorecard:
+    """Ask a checkpoint, a model or a server who it is and much else, and judge every reply."""
+    from selfhood.evaluate.evaluation import evaluate_checkpoint, evaluate_server
+
+    if options.exam.url is not None:
+        return evaluate_server(options, options.exam.url)
+    return evaluate_checkpoint(options)
+
+
 def _agreed(run: Run, world: World) -> Run:
     """Every process of a run writes, or waits for, the same folder."""
     return Run(Path(world.agree(str(run.path))))
@@ -124,6 +134,7 @@ def _new_run(recipe: Recipe) -> Run:
 __all__ = [
     "check_data",
     "check_names",
+    "evaluate",
     "find_opening",
     "load",
     "merge",

@@ -3,6 +3,7 @@
     Recipe       sft, plan      Model + Data + Tuner + Train
     InferOptions infer          Model + Sampling
     ExportOptions export        Model + Export
+    EvalOptions  eval           Model + Exam
 
 Nothing else in the house knows a default. ``cli.flags`` turns fields into flags; ``cli.compat``
 maps the names that other tools and older tutorials use onto these.
@@ -27,6 +28,7 @@ Tuner = Literal["lora", "full", "prefix-tuning", "p-tuning", "prompt-tuning"]
 LoraStart = Literal["true", "gaussian"]
 Sharding = Literal["fsdp2"]
 Backend = Literal["native"]
+SuiteName = Literal["quick", "full"]
 Tracker = Literal["tensorboard", "wandb", "swanlab", "mlflow"]
 QuantMethod = Literal["bnb"]
 FourBits = Literal["nf4", "fp4"]
@@ -432,3 +434,38 @@ class TryOptions(VerbOptions):
     """``try``: the whole story on the starter model."""
 
     persona: PersonaOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExamOptions(Options):
+    """What is asked, of whom, and what must come of it."""
+
+    suite: SuiteName = option("quick", "how much is asked")
+    model_name: tuple[str, ...] = option(
+        (), "the name it should have: Chinese, then English; default: as it was trained"
+    )
+    model_author: tuple[str, ...] = option(
+        (), "who should have made it: Chinese, then English; default: as it was trained"
+    )
+    url: str | None = option(
+        None, "ask a server with OpenAI's protocol, as http://host/v1; --model is the name there"
+    )
+    api_key: str | None = option(None, "key for --url; default: SELFHOOD_API_KEY")
+    require: tuple[str, ...] = option(
+        (), "exit with 1 unless reached, in quotes: 'name_recall>=0.98' 'swap_rate<=0'"
+    )
+    compare_base: bool = option(True, "ask the base model too, where an adapter stands on it")
+    limit: int | None = option(None, "most questions on each topic", minimum=1)
+    max_batch_size: int = option(16, "questions answered at once", minimum=1)
+    seed: int = option(42, "seed of sampling, and of which questions a part of them is", minimum=0)
+    output_dir: str | None = option(
+        None, "where the scorecard goes; default: eval-<name> beside the checkpoint"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalOptions(VerbOptions):
+    """``eval``: who answers, and what else has changed."""
+
+    model: ModelOptions
+    exam: ExamOptions

@@ -67,7 +67,10 @@ ALIASES: Mapping[str, str] = {
     "evaluation_strategy": "eval_strategy",
     "add_output_dir_suffix": "add_version",  # 2.x
     "only_save_model": "save_only_model",  # 2.x
-    # infer, export
+    # infer, eval, export
+    "eval_limit": "limit",
+    "eval_output_dir": "output_dir",
+    "eval_url": "url",
     "stop": "stop_words",
     "eval_dataset": "val_dataset",
     "result_dir": "result_path",

@@ -19,6 +19,7 @@ from selfhood.cli.resume import resumed
 from selfhood.cli.system import system_line
 from selfhood.errors import FlagError
 from selfhood.recipe import (
+    EvalOptions,
     ExportOptions,
     InferOptions,
     Options,
@@ -30,6 +31,7 @@ from selfhood.recipe import (
 Verb = TypeVar("Verb", bound=VerbOptions)
 TRUE = ("true", "yes", "t", "y", "1", "on")
 VERBS_WITH_FLAGS: Mapping[str, type[VerbOptions]] = {
+    "eval": EvalOptions,
     "export": ExportOptions,
     "infer": InferOptions,
     "sft": Recipe,

@@ -19,6 +19,7 @@ from selfhood.errors import FlagError, PeerError, SelfhoodError
 from selfhood.machine import settle
 from selfhood.processes import Place, is_first_to_fail
 from selfhood.recipe import (
+    EvalOptions,
     ExportOptions,
     InferOptions,
     InitOptions,
@@ -57,6 +58,8 @@ VERBS = (
          module="plan"),
     Verb(name="infer", summary="talk, or answer a file of questions", options=InferOptions,
          module="infer"),
+    Verb(name="eval", summary="measure who answers, and what else has changed",
+         options=EvalOptions, module="evaluate"),
     Verb(name="export", summary="write a model that stands alone", options=ExportOptions,
          module="export"),
     Verb(name="merge-lora", summary="export --merge_lora true", options=ExportOptions,
