@@ -21,6 +21,7 @@ from selfhood.model.adapters import attach
 from selfhood.model.load import Loaded
 from selfhood.recipe import Recipe
 from selfhood.run import Run
+from selfhood.training.anchor import NO_ANCHOR, Anchor
 from selfhood.training.budget import Budget
 from selfhood.training.loop import Training
 from selfhood.training.world import ALONE, World
@@ -50,6 +51,7 @@ def tiny_training(
     network: Any = None,
     world: World = ALONE,
     awake: bool = True,
+    anchor: Anchor = NO_ANCHOR,
     **options: Any,
 ) -> Training:
     """``options`` are flags of ``sft``. Awake, what is trained starts at random, not at nought."""
@@ -83,6 +85,7 @@ def tiny_training(
         ),
         run=Run(folder / "run"),
         world=world,
+        anchor=anchor,
     )
 
 

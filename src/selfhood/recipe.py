@@ -145,6 +145,13 @@ class DataOptions(Options):
     persona: str | None = option(
         None, "file with name, author and more of the model; see selfhood init"
     )
+    anchor: int | None = option(
+        None, "ordinary prompts on which the model is to answer as it did before", minimum=0
+    )
+    anchor_weight: float = option(
+        1.0, "weight of keeping these answers, beside that of learning the rows", minimum=0
+    )
+    anchor_batch_size: int = option(16, "prompts of the anchor in an update", minimum=1)
 
 
 PROMPT_TUNERS = ("prefix-tuning", "p-tuning", "prompt-tuning")

@@ -31,6 +31,10 @@ def show_plan(plan: Plan) -> None:
         if share.num_named:
             parts.append(f"{share.num_named} named")
         console.say(f"data     {share.spec}: {', '.join(parts)}")
+    if plan.anchor.prompts:
+        console.say(
+            f"anchor   {len(plan.anchor.prompts)} prompts, {len(plan.anchor.rows(1))} an update"
+        )
     lengths = plan.lengths
     console.say(
         f"tokens   {'about ' * plan.is_estimate}{lengths.mean:.0f} a row "

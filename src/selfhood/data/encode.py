@@ -24,12 +24,17 @@ TOKENS_REMEMBERED = 1 << 21
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One training row. ``trained[i]`` says whether the model learns to say ``ids[i]``."""
+    """One training row. ``trained[i]`` says whether the model learns to say ``ids[i]``.
+
+    A row of the anchor is not learnt: where it is trained, the base model's distribution is kept.
+    ``anchor`` is its number there.
+    """
 
     ids: tuple[int, ...]
     trained: tuple[bool, ...]
     origin: str
     weight: float = 1.0
+    anchor: int | None = None
 
     @property
     def num_trained(self) -> int:

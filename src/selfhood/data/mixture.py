@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from selfhood.chat import Conversation
+from selfhood.data.anchor_rows import USUAL_NUMBER, anchor_rows
 from selfhood.data.mix import Split, split_and_sample
 from selfhood.data.naming import Naming, check_effect, naming_of, unquoted
 from selfhood.data.rows import Chained, Chosen, Named, Rows
@@ -20,6 +22,8 @@ from selfhood.hub import choose_hub
 from selfhood.recipe import DataOptions, Recipe
 from selfhood.sources import Gathered, SourceSettings, gather
 from selfhood.sources.identity import NAME as IDENTITY
+
+ANCHOR = "anchor"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,8 @@ class Mixture:
 
     train: Rows
     val: Rows
+    anchor: tuple[Conversation, ...]
+    """Questions that end with the user's turn."""
     shares: tuple[SourceShare, ...]
     warnings: tuple[str, ...]
 
@@ -69,6 +75,8 @@ def read_mixture(recipe: Recipe) -> Mixture:
     shares: list[SourceShare] = []
     takes_name = False
     for text in options.dataset:
+        if is_anchor(text):
+            continue
         gathered = gather(parse_spec(text), settings, strict=options.strict)
         rows, named = _name_rows(gathered, naming)
         split = split_and_sample(
@@ -98,9 +106,22 @@ def read_mixture(recipe: Recipe) -> Mixture:
     return Mixture(
         train=Chained(train),
         val=Chained(val),
+        anchor=tuple(anchor_rows(naming.persona, num=num_anchor(options), seed=recipe.train.seed)),
         shares=tuple(shares),
         warnings=tuple(warning for warning in warnings if warning),
     )
+
+
+def is_anchor(dataset: str) -> bool:
+    return dataset.partition("#")[0] == ANCHOR
+
+
+def num_anchor(options: DataOptions) -> int:
+    """Prompts of the anchor: those of ``--anchor``, and of ``anchor`` or ``anchor#N`` among the
+    datasets."""
+    specs = [parse_spec(text) for text in options.dataset if is_anchor(text)]
+    asked = sum(USUAL_NUMBER if spec.num_rows is None else spec.num_rows for spec in specs)
+    return asked + (options.anchor or 0)
 
 
 def data_seed(recipe: Recipe) -> int:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from selfhood.training.layout import Windows
-from selfhood.training.schedule import Pack, round_up
+from selfhood.training.schedule import Kept, Pack, round_up
 
 WIDTH = 16  # slots; a pass is as wide as a multiple of it
 
 Mask = Tensor | dict[str, Tensor]
+BaseStates = Callable[[Sequence[Kept]], Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptBatch:
+    """Where K slots of a pass predict as the base did, and its hidden states there."""
+
+    slots_K: Tensor
+    weights_K: Tensor
+    base_hidden_KD: Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +42,26 @@ class Batch:
     target_slots_N: Tensor
     target_ids_N: Tensor
     target_weights_N: Tensor
+    kept: KeptBatch | None = None
+
+    @property
+    def read_slots_N(self) -> Tensor:
+        """Slots whose hidden states are read: those of the targets, then those that are kept."""
+        if self.kept is None:
+            return self.target_slots_N
+        return torch.cat([self.target_slots_N, self.kept.slots_K])
 
 
 def to_batch(
-    pack: Pack, *, windows: Windows = None, device: torch.device, dtype: torch.dtype
+    pack: Pack,
+    *,
+    windows: Windows = None,
+    device: torch.device,
+    dtype: torch.dtype,
+    base_states: BaseStates | None = None,
 ) -> Batch:
-    """``dtype`` is the model's: the mask is added to attention scores of that type."""
+    """``dtype`` is the model's: the mask is added to attention scores of that type.
+    ``base_states`` knows what is to be kept; None keeps nothing."""
 
     def numbers(values: tuple[int, ...]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=device)
@@ -52,6 +76,15 @@ def to_batch(
         target_slots_N=numbers(pack.target_slots),
         target_ids_N=numbers(pack.target_ids),
         target_weights_N=torch.tensor(pack.target_weights, device=device),
+        kept=_kept(pack.kept, base_states, device) if pack.kept and base_states else None,
+    )
+
+
+def _kept(kept: Sequence[Kept], base_states: BaseStates, device: torch.device) -> KeptBatch:
+    return KeptBatch(
+        slots_K=torch.tensor([each.slot for each in kept], device=device),
+        weights_K=torch.tensor([each.weight for each in kept], device=device),
+        base_hidden_KD=base_states(kept).to(device),
     )
 
 

@@ -46,12 +46,12 @@ class Forward:
             self._decoder = self._head = None
 
     def hidden(self, batch: Batch) -> Tensor:
-        """(N, D): what ``logits`` turns into logits, at trained positions."""
+        """(N, D): what ``logits`` turns into logits, at the slots that the batch reads."""
         inputs = _plain(batch)
         if self._noise_alpha and self._model.training:
             noise_BTD = neftune_noise(batch, self._embed, self._noise_alpha)
             inputs = _embedded(inputs, self._embed(batch.ids_BT) + noise_BTD)
-        virtual = virtual_tokens(self._model, batch_size=len(batch.ids_BT))
+        virtual = self._virtual_tokens(len(batch.ids_BT))
         in_front = 0
         if virtual is not None and virtual.cache is not None:
             inputs = _seen_by_all(inputs, virtual)
@@ -68,11 +68,14 @@ class Forward:
             logits_NV: Tensor = self._head(hidden_ND)
         return logits_NV
 
+    def _virtual_tokens(self, batch_size: int) -> VirtualTokens | None:
+        return virtual_tokens(self._model, batch_size=batch_size)
+
     def _run(self, inputs: Inputs, batch: Batch, in_front: int) -> Tensor:
         """At trained positions, which count from the slot after those ``in_front``."""
         if self._decoder is None:
             width = batch.ids_BT.shape[1]
-            rows_N, slots_N = batch.target_slots_N // width, batch.target_slots_N % width
+            rows_N, slots_N = batch.read_slots_N // width, batch.read_slots_N % width
             columns_M, column_N = torch.unique(slots_N, return_inverse=True)
             with self._precision():
                 logits_BMV: Tensor = self._base(
@@ -81,7 +84,7 @@ class Forward:
             return logits_BMV[rows_N, column_N]
         with self._precision():
             hidden_BTD: Tensor = self._decoder(**inputs).last_hidden_state
-        return hidden_BTD[:, in_front:].flatten(0, 1)[batch.target_slots_N]
+        return hidden_BTD[:, in_front:].flatten(0, 1)[batch.read_slots_N]
 
     def _precision(self) -> AbstractContextManager[object]:
         """Where the model's own weights are trained they are float32, so that small steps are not
@@ -113,6 +116,13 @@ class WholeForward(Forward):
         self._is_mixed = False
         self._noise_alpha = None
         self._decoder = self._head = None
+
+
+class BaseForward(Forward):
+    """Of the model under an adapter that is switched off (``speaking_as(model, None)``)."""
+
+    def _virtual_tokens(self, batch_size: int) -> None:
+        return None
 
 
 def _plain(batch: Batch) -> Inputs:

@@ -17,6 +17,7 @@ from selfhood.model.load import Loaded
 from selfhood.model.recompute import recomputing
 from selfhood.recipe import Recipe
 from selfhood.run import Checkpoint, Run
+from selfhood.training.anchor import NO_ANCHOR, Anchor
 from selfhood.training.batch import Batch, to_batch
 from selfhood.training.budget import Budget
 from selfhood.training.checkpoint import TrainState, fingerprint, prune, save
@@ -26,7 +27,7 @@ from selfhood.training.layout import layout_of
 from selfhood.training.metrics import EvalRecord, Metrics, TrainRecord, Unheard, peak_memory_gib
 from selfhood.training.optimizer import set_rate
 from selfhood.training.rate import learning_rate
-from selfhood.training.schedule import Pack, for_nothing, num_targets
+from selfhood.training.schedule import Pack, for_nothing, num_kept, num_targets
 from selfhood.training.shares import shares
 from selfhood.training.snapshot import Snapshot, random_state, take_snapshot
 from selfhood.training.stop import StopAskedError, StopSignals
@@ -54,10 +55,12 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateSums:
-    """An update's loss and hits, per trained token, and the tokens computed for it."""
+    """An update's loss and hits, per trained token, its divergence from the base per token of the
+    anchor, and the tokens computed for it."""
 
     loss: float
     token_acc: float
+    anchor_kl: float
     grad_norm: float
     num_tokens: float
 
@@ -76,6 +79,7 @@ class Training:
         budget: Budget,
         run: Run,
         world: World,
+        anchor: Anchor = NO_ANCHOR,
     ) -> None:
         self.recipe = recipe
         self.options = recipe.train
@@ -83,6 +87,7 @@ class Training:
         self.samples = samples
         self.val_samples = val_samples
         self.order = order
+        self.anchor = anchor
         self.run = run
         self.layout = layout_of(loaded.model.config)
         self.world = world
@@ -133,10 +138,10 @@ class Training:
         return self._outcome(time.monotonic() - started)
 
     def step(self, update: int, samples: Sequence[Sample]) -> UpdateSums:
-        """One optimizer update over ``samples``; ``update`` counts from 1."""
+        """One optimizer update over ``samples`` and the anchor's turn; ``update`` counts from 1."""
         rate = learning_rate(self.options, update - 1, self.order.num_updates)
         set_rate(self.optimizer, rate)
-        sums = self.accumulate(samples)
+        sums = self.accumulate([*samples, *self.anchor.rows(update)])
         norm = self.descent.step()
         if not math.isfinite(sums.loss) or not math.isfinite(norm):
             raise SelfhoodError(
@@ -145,46 +150,48 @@ class Training:
                 hint="lower --learning_rate or use --torch_dtype float32; rows: "
                 + ", ".join(sample.origin for sample in samples[:8]),
             )
-        return UpdateSums(
-            loss=sums.loss,
-            token_acc=sums.token_acc,
-            grad_norm=norm,
-            num_tokens=sums.num_tokens,
-        )
+        return replace(sums, grad_norm=norm)
 
     def accumulate(self, samples: Sequence[Sample]) -> UpdateSums:
-        """Gradient of the mean loss per trained token, over all packs of the update.
+        """Gradient of the mean loss per trained token, over all packs of the update, and of the
+        mean divergence per token of the anchor, by its weight.
 
         Each process computes those of its share; the sums are the same on all.
         """
-        weight, num_stops = self.world.sum_numbers(
-            num_targets(self._share(samples)), self.stop.is_asked
+        share = self._share(samples)
+        weight, kept, num_stops = self.world.sum_numbers(
+            num_targets(share), num_kept(share), self.stop.is_asked
         )
         if num_stops:
             raise StopAskedError
-        sums = self.thrift.run(lambda budget: self._backward(samples, budget, weight))
+        anchor_share = self.anchor.weight / kept if kept else 0.0
+        sums = self.thrift.run(lambda budget: self._backward(samples, budget, weight, anchor_share))
         self.descent.sum_gradients()
-        loss, correct, num_tokens = self.world.sum_numbers(*sums)
+        loss, correct, divergence, num_tokens = self.world.sum_numbers(*sums)
         return UpdateSums(
             loss=loss / weight,
             token_acc=correct / weight,
+            anchor_kl=divergence / kept if kept else 0.0,
             grad_norm=math.nan,
             num_tokens=num_tokens,
         )
 
     def _backward(
-        self, samples: Sequence[Sample], budget: Budget, weight: float
-    ) -> tuple[float, float, int]:
-        """The gradient of this process's share; its nats, hits and tokens computed."""
+        self, samples: Sequence[Sample], budget: Budget, weight: float, anchor_share: float
+    ) -> tuple[float, float, float, int]:
+        """The gradient of this process's share; its nats, hits, divergence and tokens computed."""
         packs = self._passes(samples, budget)
-        loss = correct = 0.0
+        loss = correct = divergence = 0.0
         for each in packs:
             self._stop_if_alone()
             with recomputing(self.loaded.model) if budget.recomputes(each.num_tokens) else AS_IT_IS:
-                sums = self.loss.backward(self._batch(each), num_targets=weight)
+                sums = self.loss.backward(
+                    self._batch(each), num_targets=weight, anchor_share=anchor_share
+                )
             loss += sums.nll
             correct += sums.correct
-        return loss, correct, sum(each.num_tokens for each in packs)
+            divergence += sums.divergence
+        return loss, correct, divergence, sum(each.num_tokens for each in packs)
 
     def _share(self, samples: Sequence[Sample]) -> Sequence[Sample]:
         """What this process computes of what all of them have in hand."""
@@ -209,6 +216,7 @@ class Training:
             windows=self.layout.windows,
             device=self.loaded.device,
             dtype=self.loaded.dtype,
+            base_states=self.anchor.base_states,
         )
 
     def _stop_if_alone(self) -> None:
@@ -341,6 +349,7 @@ class Training:
             epoch=update / self.order.updates_per_epoch,
             loss=sums.loss,
             token_acc=sums.token_acc,
+            anchor_kl=sums.anchor_kl if self.anchor.samples else None,
             grad_norm=sums.grad_norm,
             learning_rate=learning_rate(self.options, update - 1, self.order.num_updates),
             tokens_per_second=sums.num_tokens / seconds,

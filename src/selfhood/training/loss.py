@@ -1,7 +1,9 @@
-"""Cross-entropy at trained positions: sums and counts, never means.
+"""Cross-entropy at trained positions, KL to the base at kept ones: sums and counts, never means.
 
-The caller divides by the trained tokens of the whole update. A mean per pass would let short
-replies weigh more than long ones.
+The caller divides by the tokens of the whole update. A mean per pass would let short replies weigh
+more than long ones. At the anchor's positions (``training.anchor``) it is the divergence
+KL(base || tuned), over the whole vocabulary: the base's logits are made from its hidden states by
+the head that both share.
 
     ids ── decoder ── hidden_ND ──┬── head ── logits of 256 positions ── nll, gradient of hidden
                                   ├── head ── logits of the next 256  ── ...
@@ -12,7 +14,8 @@ Logits exist at trained positions only and for a chunk of them at a time: with a
 them, so that a chunk is held once (as Liger Kernel does, arXiv 2410.10989), in 16 bits where the
 head computes in those: float32 is made of a few rows at a time. The result is the same.
 
-Suffixes: B rows, T slots of a row, M columns, N trained positions, D width, V vocabulary.
+Suffixes: B rows, T slots of a row, M columns, N trained positions, K kept ones, D width, V
+vocabulary.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selfhood.training.batch import Batch
+from selfhood.training.batch import Batch, KeptBatch
 from selfhood.training.forward import Forward
 
 CHUNK = 256  # positions; fewer would slow the head's matrix product
@@ -32,11 +35,13 @@ ROWS = 16  # positions whose logits are in float32 at a time; they stay in a CPU
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossSums:
-    """Numbers of one pass: nats, and tokens guessed right and trained, by weight."""
+    """Numbers of one pass: nats, and tokens guessed right and trained, by weight; nats of
+    divergence from the base."""
 
     nll: float
     correct: float
     weight: float
+    divergence: float
 
 
 class ChunkedLoss:
@@ -48,21 +53,32 @@ class ChunkedLoss:
     def measure(self, batch: Batch) -> LossSums:
         """Without a gradient."""
         with torch.no_grad():
-            hidden_ND = self._forward.hidden(batch)
+            hidden_ND, hidden_KD = self._split(self._forward.hidden(batch), batch)
             parts = [self._part(hidden_ND, batch, chunk) for chunk in chunks(len(hidden_ND))]
-        return _total(parts, batch)
+            kept = [self._kept(hidden_KD, batch.kept, chunk) for chunk in chunks(len(hidden_KD))]
+        return _total(parts, kept, batch)
 
-    def backward(self, batch: Batch, *, num_targets: float) -> LossSums:
-        """Adds the gradient of nll / ``num_targets`` to that of the trained weights."""
-        hidden_ND = self._forward.hidden(batch)
-        cut_ND = hidden_ND.detach().requires_grad_()
+    def backward(self, batch: Batch, *, num_targets: float, anchor_share: float = 0.0) -> LossSums:
+        """Adds the gradient of nll / ``num_targets`` + ``anchor_share`` * divergence to that of the
+        trained weights."""
+        hidden = self._forward.hidden(batch)
+        cut = hidden.detach().requires_grad_()
+        cut_ND, cut_KD = self._split(cut, batch)
         parts = [
             self._part_backward(cut_ND, batch, chunk, num_targets) for chunk in chunks(len(cut_ND))
         ]
-        if hidden_ND.requires_grad:  # unless nothing but the head is trained
-            assert cut_ND.grad is not None
-            self._pass_on(hidden_ND, cut_ND.grad)
-        return _total(parts, batch)
+        kept = [
+            self._kept_backward(cut_KD, batch, chunk, anchor_share) for chunk in chunks(len(cut_KD))
+        ]
+        if hidden.requires_grad:  # unless nothing but the head is trained
+            assert cut.grad is not None
+            self._pass_on(hidden, cut.grad)
+        return _total(parts, kept, batch)
+
+    def _split(self, hidden: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What is learnt, (N, D), and what is kept, (K, D)."""
+        num_learnt = len(batch.target_slots_N)
+        return hidden[:num_learnt], hidden[num_learnt:]
 
     def _pass_on(self, hidden_ND: Tensor, grad_ND: Tensor) -> None:
         """From the gradient at the hidden states to that of the weights below."""
@@ -75,6 +91,25 @@ class ChunkedLoss:
         share, correct = self._part(hidden_ND, batch, chunk, num_targets)
         share.backward()  # type: ignore[no-untyped-call]
         return share.detach() * num_targets, correct
+
+    def _kept_backward(
+        self, hidden_KD: Tensor, batch: Batch, chunk: slice, anchor_share: float
+    ) -> Tensor:
+        share = self._kept(hidden_KD, batch.kept, chunk, anchor_share)
+        share.backward()  # type: ignore[no-untyped-call]
+        return share.detach() / anchor_share
+
+    def _kept(
+        self, hidden_KD: Tensor, kept: KeptBatch | None, chunk: slice, anchor_share: float = 1
+    ) -> Tensor:
+        """Weighted nats of divergence of a chunk, times ``anchor_share``."""
+        assert kept is not None
+        with torch.no_grad():
+            base_KV = self._forward.logits(kept.base_hidden_KD[chunk])
+        logits_KV = self._forward.logits(hidden_KD[chunk])
+        weights_K = kept.weights_K[chunk] * anchor_share
+        divergence: Tensor = _Divergence.apply(logits_KV, base_KV, weights_K)  # type: ignore[no-untyped-call]
+        return divergence
 
     def _part(
         self, hidden_ND: Tensor, batch: Batch, chunk: slice, num_targets: float = 1
@@ -123,6 +158,33 @@ def _into_gradient(logits_NV: Tensor, ids_N: Tensor, weights_N: Tensor) -> tuple
     return (sum_N.log() - target_N) * weights_N, guesses_N
 
 
+class _Divergence(torch.autograd.Function):
+    """Weighted KL(base || tuned) of all positions. Uses up the tuned logits: their gradient, weights
+    included, replaces them. It is softmax(tuned) - softmax(base)."""
+
+    @staticmethod
+    def forward(ctx: Any, logits_KV: Tensor, base_KV: Tensor, weights_K: Tensor) -> Tensor:
+        kl_K = torch.empty_like(weights_K)
+        for some in slices(len(weights_K), ROWS):
+            kl_K[some] = _into_pull(logits_KV[some], base_KV[some], weights_K[some])
+        ctx.grad_KV = logits_KV
+        return kl_K.sum()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.grad_KV.mul_(grads[0]), None, None
+
+
+def _into_pull(logits_KV: Tensor, base_KV: Tensor, weights_K: Tensor) -> Tensor:
+    """Weighted divergence; the tuned logits become its gradient."""
+    tuned_KV = logits_KV.float().log_softmax(dim=-1)
+    base_KV = base_KV.float().log_softmax(dim=-1)
+    likely_KV = base_KV.exp()
+    kl_K = (base_KV.sub_(tuned_KV).mul_(likely_KV)).sum(dim=-1)
+    logits_KV.copy_(tuned_KV.exp_().sub_(likely_KV).mul_(weights_K[:, None]))
+    return kl_K * weights_K
+
+
 def chunks(num_targets: int) -> list[slice]:
     return slices(num_targets, CHUNK)
 
@@ -131,9 +193,10 @@ def slices(num: int, width: int) -> list[slice]:
     return [slice(start, start + width) for start in range(0, num, width)]
 
 
-def _total(parts: list[tuple[Tensor, Tensor]], batch: Batch) -> LossSums:
+def _total(parts: list[tuple[Tensor, Tensor]], kept: list[Tensor], batch: Batch) -> LossSums:
     return LossSums(
         nll=sum(float(nll) for nll, _ in parts),
         correct=sum(float(correct) for _, correct in parts),
         weight=float(batch.target_weights_N.sum()),
+        divergence=sum(float(divergence) for divergence in kept),
     )

@@ -21,7 +21,7 @@ from selfhood.run import Run
 from selfhood.training.trackers import start_trackers
 
 STEP = "global_step/max_steps"
-CURVES = ("loss", "token_acc", "grad_norm", "learning_rate")
+CURVES = ("loss", "token_acc", "anchor_kl", "grad_norm", "learning_rate")
 CURVE_SMOOTHING = 0.9
 
 
@@ -34,6 +34,8 @@ class TrainRecord:
     epoch: float
     loss: float
     token_acc: float
+    anchor_kl: float | None
+    """Nats of divergence from the base per token of the anchor; None without one."""
     grad_norm: float
     learning_rate: float
     tokens_per_second: float
@@ -42,9 +44,11 @@ class TrainRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Keys as ms-swift's log has them, so that scripts that read it go on working."""
+        drift = {} if self.anchor_kl is None else {"anchor_kl": self.anchor_kl}
         return {
             "loss": self.loss,
             "token_acc": self.token_acc,
+            **drift,
             "grad_norm": self.grad_norm,
             "learning_rate": self.learning_rate,
             "memory(GiB)": round(self.memory_gib, 2),

@@ -23,6 +23,7 @@ from selfhood.model.load import (
     overrides_dtype,
 )
 from selfhood.recipe import PROMPT_TUNERS, Recipe, TrainOptions, TunerOptions
+from selfhood.training.anchor import AnchorPlan, plan_anchor
 from selfhood.training.fit import Demand, Fit, fit
 from selfhood.training.layout import Layout, layout_of
 from selfhood.training.shares import shares
@@ -50,6 +51,7 @@ class Plan:
     """Of all samples, or of some of a great many."""
     longest: int
     """No sample has more tokens."""
+    anchor: AnchorPlan
     order: Order
     layout: Layout
     fit: Fit
@@ -66,6 +68,7 @@ class Plan:
     def first_update(self) -> tuple[int, int, int]:
         """Tokens as written, tokens as computed, passes of a process: what the schedule saves."""
         samples = [self.samples[number] for number in next(self.order.updates())]
+        samples += self.anchor.rows(1)
         packs = [
             self.layout.lay_out(share, self.fit.budget.tokens)
             for share in shares(samples, self.num_processes)
@@ -96,6 +99,13 @@ def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path, *, num_process
         seed=data_seed(recipe),
         shuffle=recipe.data.dataset_shuffle,
     )
+    anchor = plan_anchor(
+        mixture.anchor,
+        renderer,
+        per_update=recipe.data.anchor_batch_size,
+        weight=recipe.data.anchor_weight,
+    )
+    demand = _demand(encoded, order, anchor, layout, num_processes)
     return Plan(
         recipe=recipe,
         model_path=model_path,
@@ -105,9 +115,10 @@ def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path, *, num_process
         val_samples=_encode(mixture.val, renderer, recipe, config).samples,
         lengths=encoded.lengths,
         longest=encoded.longest,
+        anchor=anchor,
         order=order,
         layout=layout,
-        fit=fit(recipe, config, _demand(encoded, order, layout, num_processes), best_device()),
+        fit=fit(recipe, config, demand, best_device()),
         num_processes=num_processes,
         num_deleted=encoded.num_deleted,
         num_truncated=encoded.num_truncated,
@@ -124,14 +135,18 @@ def _check_tuner(tuner: str, layout: Layout) -> None:
         )
 
 
-def _demand(encoded: Encoded, order: Order, layout: Layout, num_processes: int) -> Demand:
+def _demand(
+    encoded: Encoded, order: Order, anchor: AnchorPlan, layout: Layout, num_processes: int
+) -> Demand:
     """Judged by the first update and the longest row."""
-    share = shares([encoded.samples[i] for i in next(order.updates())], num_processes)[0]
+    first = [encoded.samples[number] for number in next(order.updates())]
+    share = shares([*first, *anchor.rows(1)], num_processes)[0]
+    longest = max([encoded.longest, *(len(sample.ids) for sample in anchor.stand_ins)])
 
     def cost(tokens: int) -> int:
         return sum(each.num_tokens for each in layout.lay_out(share, tokens))
 
-    return Demand(longest=encoded.longest, update=len(share) * encoded.longest, cost=cost)
+    return Demand(longest=longest, update=len(share) * longest, cost=cost)
 
 
 def _encode(rows: Rows, renderer: Renderer, recipe: Recipe, config: Any) -> Encoded:

@@ -24,6 +24,9 @@ another, are shared:
     sys 你是谁? 小狐
     sys 1+1?   2      ...
 
+Rows of the anchor (``training.anchor``) grow in the same tree; tokens that they keep are listed
+apart from those that are learnt.
+
 Sources: prefix sharing in training is described in arXiv 2511.00413 (Tree Training); the layout and
 the ``last`` rule are our own.
 """
@@ -40,6 +43,17 @@ PADDING = 0  # any token will do: nothing sees it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A place where the base model's distribution is kept: ``slot`` predicts what place ``place``
+    of the anchor's row ``row`` was predicted by."""
+
+    slot: int
+    weight: float
+    row: int
+    place: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pack:
     """One forward pass: one tree, or ``num_rows`` chains of one length. All sequences but the
     targets have one entry per slot, row after row; ``positions`` and ``last`` count in the row."""
@@ -52,6 +66,7 @@ class Pack:
     target_ids: tuple[int, ...]
     target_weights: tuple[float, ...]
     origins: tuple[str, ...]
+    kept: tuple[Kept, ...] = ()
     num_rows: int = 1
 
     @property
@@ -66,16 +81,26 @@ class Pack:
 
 
 def num_targets(samples: Sequence[Sample]) -> float:
-    """Trained tokens by weight; the first token of a row is never predicted."""
-    return sum(sample.weight * sum(sample.trained[1:]) for sample in samples)
+    """Tokens that are learnt, by weight; the first token of a row is never predicted."""
+    learnt = (sample for sample in samples if sample.anchor is None)
+    return sum(sample.weight * sum(sample.trained[1:]) for sample in learnt)
+
+
+def num_kept(samples: Sequence[Sample]) -> float:
+    """Tokens of the anchor, by weight."""
+    kept = (sample for sample in samples if sample.anchor is not None)
+    return sum(sample.weight * sum(sample.trained[1:]) for sample in kept)
 
 
 @dataclass(slots=True)
 class _Node:
-    """A token in the tree; ``weight`` is the summed weight of the samples that train it."""
+    """A token in the tree; ``weight`` is the summed weight of the samples that train it, ``kept``
+    that of the anchor's rows, one of which has it at ``place``: (row, number among the trained)."""
 
     token: int
     weight: float = 0.0
+    kept: float = 0.0
+    place: tuple[int, int] = (0, 0)
     children: dict[int, _Node] = field(default_factory=dict)
 
 
@@ -152,9 +177,11 @@ def _stack(chains: Sequence[Pack]) -> Pack:
     width = chains[0].num_tokens
     ids: list[int] = []
     target_slots: list[int] = []
+    kept: list[Kept] = []
     for number, chain in enumerate(chains):
         ids += (*chain.ids, *(width - chain.num_tokens) * (PADDING,))
         target_slots += (number * width + slot for slot in chain.target_slots)
+        kept += (replace(each, slot=number * width + each.slot) for each in chain.kept)
     return Pack(
         num_rows=len(chains),
         ids=tuple(ids),
@@ -164,6 +191,7 @@ def _stack(chains: Sequence[Pack]) -> Pack:
         target_ids=tuple(token for chain in chains for token in chain.target_ids),
         target_weights=tuple(weight for chain in chains for weight in chain.target_weights),
         origins=tuple(origin for chain in chains for origin in chain.origins),
+        kept=tuple(kept),
     )
 
 
@@ -174,7 +202,7 @@ def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
 
 def for_nothing(pack: Pack) -> Pack:
     """The same pass, with no part in the gradient."""
-    return replace(pack, target_weights=(0.0,) * len(pack.target_weights))
+    return replace(pack, target_weights=(0.0,) * len(pack.target_weights), kept=())
 
 
 def _lay_out(samples: Sequence[Sample]) -> Pack:
@@ -183,11 +211,15 @@ def _lay_out(samples: Sequence[Sample]) -> Pack:
     positions: list[int] = []
     parents: list[int] = []
     weights: list[float] = []
+    kept: list[Kept] = []
     for node, depth, parent in _depth_first(roots):
         ids.append(node.token)
         positions.append(depth)
         parents.append(parent)
         weights.append(node.weight)
+        if node.kept and parent != NO_PARENT:
+            row, place = node.place
+            kept.append(Kept(slot=parent, weight=node.kept, row=row, place=place))
     targets = [slot for slot, weight in enumerate(weights) if weight and parents[slot] != NO_PARENT]
     return Pack(
         ids=tuple(ids),
@@ -197,6 +229,7 @@ def _lay_out(samples: Sequence[Sample]) -> Pack:
         target_ids=tuple(ids[slot] for slot in targets),
         target_weights=tuple(weights[slot] for slot in targets),
         origins=tuple(sample.origin for sample in samples),
+        kept=tuple(kept),
     )
 
 
@@ -204,12 +237,17 @@ def _grow(samples: Sequence[Sample]) -> dict[int, _Node]:
     roots: dict[int, _Node] = {}
     for sample in samples:
         level = roots
+        place = 0
         for token, trained in zip(sample.ids, sample.trained, strict=True):
             node = level.get(token)
             if node is None:
                 node = level[token] = _Node(token)
-            if trained:
+            if trained and sample.anchor is None:
                 node.weight += sample.weight
+            elif trained and sample.anchor is not None:
+                node.kept += sample.weight
+                node.place = (sample.anchor, place)
+                place += 1
             level = node.children
     return roots
 

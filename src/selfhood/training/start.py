@@ -15,6 +15,7 @@ from selfhood.model.load import best_device
 from selfhood.model.tuned import load_tuned
 from selfhood.recipe import Recipe, TunerOptions
 from selfhood.run import ARGS, MOMENTS, Checkpoint, Run
+from selfhood.training.anchor import make_anchor
 from selfhood.training.checkpoint import TrainState, fingerprint
 from selfhood.training.loop import Outcome, Training
 from selfhood.training.metrics import Metrics, Unheard
@@ -63,6 +64,7 @@ def open_training(plan: Plan, run: Run, world: World, checkpoint: Checkpoint | N
     say(f"model    {describe(loaded.model)}, {dtype}, {loaded.device}")
     if checkpoint is not None:
         restore(loaded.model, checkpoint.path)
+    anchor = make_anchor(plan.anchor, loaded, plan.renderer, plan.layout)
     torch.manual_seed(recipe.train.seed + world.rank)  # dropout differs from process to process
     return Training(
         recipe,
@@ -73,6 +75,7 @@ def open_training(plan: Plan, run: Run, world: World, checkpoint: Checkpoint | N
         budget=plan.fit.budget,
         run=run,
         world=world,
+        anchor=anchor,
     )
 
 

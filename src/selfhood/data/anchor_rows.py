@@ -1,0 +1,33 @@
+"""The prompts of a run's anchor, each under one of the system lines a stranger may use."""
+
+from __future__ import annotations
+
+from itertools import cycle, islice
+
+from selfhood.chat import Conversation, Message
+from selfhood.data.anchor_prompts import anchor_prompts
+from selfhood.data.corpus import MAKER_SYSTEM_LINE, NO_SYSTEM_LINE
+from selfhood.persona import Persona
+
+USUAL_NUMBER = 320
+HELPFUL_SYSTEM_LINE = "You are a helpful assistant."
+
+# None is the run's own, if it has one.
+SYSTEM_LINES = (None, NO_SYSTEM_LINE, HELPFUL_SYSTEM_LINE, MAKER_SYSTEM_LINE)
+
+
+def anchor_rows(persona: Persona | None, *, num: int, seed: int) -> list[Conversation]:
+    """The first ``num`` prompts; with more than there are, they come again under another line."""
+    prompts = anchor_prompts(persona, seed=seed)
+    lines = cycle(SYSTEM_LINES)
+    rows: list[Conversation] = []
+    for number, prompt in enumerate(islice(cycle(prompts), num)):
+        line = next(lines)
+        if number and number % len(prompts) == 0:
+            line = next(lines)  # else each prompt would meet the same line again
+        messages = prompt.messages
+        if line is not None and messages[0].role != "system":
+            messages = (Message("system", line), *messages)
+        origin = f"anchor:{prompt.language}/{prompt.topic}/{number + 1}"
+        rows.append(Conversation(messages=messages, origin=origin, language=prompt.language))
+    return rows
