@@ -26,6 +26,7 @@ FLOORS = {
         "hubs",
         "hub",
         "persona_file",
+        "defaults",
         "data",
         "sources",
         "training.schedule",

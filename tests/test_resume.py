@@ -254,7 +254,7 @@ def test_validation_that_no_longer_improves_ends_the_run(base: Path, tmp_path: P
         load_best_model_at_end="true",
     )
     outcome = train(words)
-    assert outcome.is_early
+    assert outcome.end == "loss"
     assert outcome.num_updates == outcome.last.update == 3
     assert outcome.best.update == 1
     assert outcome.chosen == outcome.best
@@ -264,7 +264,7 @@ def test_validation_that_no_longer_improves_ends_the_run(base: Path, tmp_path: P
 def test_a_run_that_keeps_improving_is_not_stopped(base: Path, tmp_path: Path) -> None:
     words = argv(base, tmp_path, learning_rate=1e-3, eval_steps=1, early_stop_interval=1)
     outcome = train(words)
-    assert not outcome.is_early
+    assert outcome.end == "all"
 
 
 # A disk that fills up.

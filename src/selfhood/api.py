@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from selfhood.continuing import settle
 from selfhood.data.mixture import read_mixture
 from selfhood.data.naming import Naming, naming_of, with_persona
+from selfhood.defaults import complete
 from selfhood.errors import FlagError
 from selfhood.opening import (
     check_model,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from selfhood.engine.native import NativeEngine
     from selfhood.evaluate.types import Scorecard
     from selfhood.exporters.merged import Merged
+    from selfhood.training.dose import Examiner
     from selfhood.training.loop import Outcome
     from selfhood.training.plan import Plan
     from selfhood.training.world import World
@@ -41,7 +43,7 @@ def plan(recipe: Recipe, *, num_processes: int | None = None) -> Plan:
 
     if num_processes is None:
         num_processes = Place.from_environment(os.environ).size
-    recipe = settle(with_persona(recipe))
+    recipe = complete(settle(with_persona(recipe)))
     check_sharing(recipe.train, num_processes)
     check_model(recipe.model)
     check_trackers(recipe)
@@ -68,15 +70,27 @@ def train(plan: Plan) -> Outcome:
     from selfhood.training.start import train_plan
     from selfhood.training.world import join_world
 
+    examiner = _examiner(plan)
     options = plan.recipe.train
     with join_world() as world:
         if options.resume_from_checkpoint is None:
-            return train_plan(plan, _agreed(_new_run(plan.recipe), world), world)
+            run = _agreed(_new_run(plan.recipe), world)
+            return train_plan(plan, run, world, examiner=examiner)
         checkpoint = find_resumable(options.resume_from_checkpoint, options.runs_folder)
         # What is saved from here on is the run itself, not that it was cut here once.
         recipe = replace(plan.recipe, train=replace(options, resume_from_checkpoint=None))
         run = _agreed(_run_of(checkpoint, recipe), world)
-        return train_plan(replace(plan, recipe=recipe), run, world, checkpoint)
+        return train_plan(replace(plan, recipe=recipe), run, world, checkpoint, examiner)
+
+
+def _examiner(plan: Plan) -> Examiner | None:
+    """Who decides when it is enough, where the recipe leaves that open."""
+    persona = naming_of(plan.recipe).persona
+    if plan.recipe.train.dose != "auto" or persona is None:
+        return None
+    from selfhood.evaluate.examiner import IdentityExaminer
+
+    return IdentityExaminer(persona, plan.renderer, plan.layout, seed=plan.recipe.train.seed)
 
 
 def load(options: ModelOptions) -> NativeEngine:

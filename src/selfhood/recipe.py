@@ -29,6 +29,7 @@ LoraStart = Literal["true", "gaussian"]
 Sharding = Literal["fsdp2"]
 Backend = Literal["native"]
 SuiteName = Literal["quick", "full"]
+Dose = Literal["auto", "fixed"]
 Tracker = Literal["tensorboard", "wandb", "swanlab", "mlflow"]
 QuantMethod = Literal["bnb"]
 FourBits = Literal["nf4", "fp4"]
@@ -224,6 +225,9 @@ class TrainOptions(Options):
 
     num_train_epochs: float = option(3.0, "passes over the data", minimum=0.001)
     max_steps: int = option(-1, "updates in all; above 0 it overrides the epochs", minimum=-1)
+    dose: Dose | None = option(
+        None, "auto: train until the identity passes; default: auto for nothing but `identity`"
+    )
     per_device_train_batch_size: int = option(1, "samples per micro-batch", minimum=1)
     gradient_accumulation_steps: int | None = option(
         None, "micro-batches per update; default: 16 rows, over batch size and processes", minimum=1

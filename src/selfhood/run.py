@@ -3,6 +3,7 @@
 output/v0-20261122-101500/
   args.json        the whole recipe
   logging.jsonl    one record per logged update
+  probes.jsonl     what examinations found, with --dose auto
   runs/            TensorBoard
   images/          the curves as PNG
   checkpoint-24/   adapter_config.json, adapter_model.safetensors, args.json, and what going on
@@ -114,6 +115,10 @@ class Run:
     @property
     def log(self) -> Path:
         return self.path / "logging.jsonl"
+
+    @property
+    def examinations(self) -> Path:
+        return self.path / "probes.jsonl"
 
     @property
     def is_finished(self) -> bool:

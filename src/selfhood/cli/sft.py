@@ -7,6 +7,13 @@ from selfhood.cli.plan import show_plan
 from selfhood.machine import without_collecting
 from selfhood.recipe import Recipe
 
+ENDS = {
+    "loss": "stopped early: the validation loss no longer fell",
+    "passed": "stopped there because the identity passed its examination",
+    "bound": "stopped at the bound; the identity never passed: give more --max_steps, or see "
+    "probes.jsonl for what is missing",
+}
+
 
 def run(recipe: Recipe) -> int:
     with without_collecting():
@@ -14,8 +21,8 @@ def run(recipe: Recipe) -> int:
     show_plan(plan)
     outcome = api.train(plan)
     console.say(f"trained {outcome.num_updates} updates in {console.clock(outcome.seconds)}")
-    if outcome.is_early:
-        console.say("stopped early: the validation loss no longer fell")
+    if outcome.end in ENDS:
+        console.say(ENDS[outcome.end])
     console.result(f"last_model_checkpoint: {outcome.last.path}")
     console.result(f"best_model_checkpoint: {outcome.best.path}")
     console.result(f"images_dir: {outcome.run.images}")

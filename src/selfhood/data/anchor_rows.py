@@ -31,3 +31,16 @@ def anchor_rows(persona: Persona | None, *, num: int, seed: int) -> list[Convers
         origin = f"anchor:{prompt.language}/{prompt.topic}/{number + 1}"
         rows.append(Conversation(messages=messages, origin=origin, language=prompt.language))
     return rows
+
+
+def spare_rows(persona: Persona | None, *, num: int, seed: int) -> list[Conversation]:
+    """The last ``num`` prompts, which an anchor takes last: to examine what it does not hold."""
+    prompts = anchor_prompts(persona, seed=seed)[-num:]
+    return [
+        Conversation(
+            messages=prompt.messages,
+            origin=f"spare:{prompt.language}/{prompt.topic}/{number}",
+            language=prompt.language,
+        )
+        for number, prompt in enumerate(prompts, start=1)
+    ]

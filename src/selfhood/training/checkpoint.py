@@ -43,6 +43,8 @@ class TrainState:
     """``fingerprint`` of the data: the run goes on only on the same."""
     budget: Budget
     """Of a pass: memory chose it, and other passes would round otherwise."""
+    passed_at: int | None = None
+    """The update after which the identity first passed, with ``--dose auto``."""
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> TrainState:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from selfhood.console import Progress, say, warn
 from selfhood.data.encode import Sample
@@ -22,6 +22,7 @@ from selfhood.training.batch import Batch, to_batch
 from selfhood.training.budget import Budget
 from selfhood.training.checkpoint import TrainState, fingerprint, prune, save
 from selfhood.training.descents import open_descent
+from selfhood.training.dose import Dose, Examination, Examiner
 from selfhood.training.due import saving_is_due, validating_is_due
 from selfhood.training.layout import layout_of
 from selfhood.training.metrics import EvalRecord, Metrics, TrainRecord, Unheard, peak_memory_gib
@@ -35,11 +36,15 @@ from selfhood.training.thrift import Thrift
 from selfhood.training.world import World
 
 AS_IT_IS = nullcontext()
+End = Literal["all", "loss", "passed", "bound"]
+"""All updates done; the validation loss no longer fell; with ``--dose auto``: the identity passed,
+or did not within the bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a run left behind. ``best`` is the lowest validation loss, else the last."""
+    """What a run left behind. ``best`` is the lowest validation loss or, with ``--dose auto``, the
+    lowest drift of those that passed; else the last."""
 
     run: Run
     last: Checkpoint
@@ -47,8 +52,8 @@ class Outcome:
     chosen: Checkpoint
     """What the run is used as: the best with ``--load_best_model_at_end``, else the last."""
     num_updates: int
-    is_early: bool
-    """Whether validation stopped it before its last update."""
+    end: End
+    """Why there was no update after the last one."""
     seconds: float
     train_loss: float
 
@@ -80,6 +85,7 @@ class Training:
         run: Run,
         world: World,
         anchor: Anchor = NO_ANCHOR,
+        examiner: Examiner | None = None,
     ) -> None:
         self.recipe = recipe
         self.options = recipe.train
@@ -88,6 +94,8 @@ class Training:
         self.val_samples = val_samples
         self.order = order
         self.anchor = anchor
+        self.examiner = examiner
+        self.dose = Dose(most=order.num_updates, peak=recipe.train.peak_learning_rate)
         self.run = run
         self.layout = layout_of(loaded.model.config)
         self.world = world
@@ -113,6 +121,7 @@ class Training:
     def go_on_from(self, state: TrainState) -> None:
         """Stand where another process stood; weights and memory are given back elsewhere."""
         self.state = state
+        self.dose = replace(self.dose, passed_at=state.passed_at)
         if self.options.token_budget is None:
             self.thrift.budget = state.budget
         self.random = random_state(self.loaded.device)
@@ -139,8 +148,7 @@ class Training:
 
     def step(self, update: int, samples: Sequence[Sample]) -> UpdateSums:
         """One optimizer update over ``samples`` and the anchor's turn; ``update`` counts from 1."""
-        rate = learning_rate(self.options, update - 1, self.order.num_updates)
-        set_rate(self.optimizer, rate)
+        set_rate(self.optimizer, self._rate(update))
         sums = self.accumulate([*samples, *self.anchor.rows(update)])
         norm = self.descent.step()
         if not math.isfinite(sums.loss) or not math.isfinite(norm):
@@ -151,6 +159,11 @@ class Training:
                 + ", ".join(sample.origin for sample in samples[:8]),
             )
         return replace(sums, grad_norm=norm)
+
+    def _rate(self, update: int) -> float:
+        if self.examiner is not None:
+            return self.dose.rate(update)
+        return learning_rate(self.options, update - 1, self.order.num_updates)
 
     def accumulate(self, samples: Sequence[Sample]) -> UpdateSums:
         """Gradient of the mean loss per trained token, over all packs of the update, and of the
@@ -240,6 +253,8 @@ class Training:
             metrics.train(record)
         if self.val_samples and validating_is_due(self.options, update, self.order):
             self._judge(self.validate(), metrics)
+        if self.examiner is not None and self.dose.is_due(update):
+            self._heed(self.examiner.examine(self.loaded), metrics)
         if self._is_worth_saving():
             self._save()
 
@@ -269,6 +284,8 @@ class Training:
 
     def _judge(self, record: EvalRecord, metrics: Metrics | Unheard) -> None:
         metrics.eval(record)
+        if self.examiner is not None:
+            return  # which knows better what the run is for
         best = self.state.best_eval_loss
         if best is None or record.eval_loss < best:
             self.state = replace(
@@ -280,9 +297,29 @@ class Training:
         else:
             self.state = replace(self.state, num_worse=self.state.num_worse + 1)
 
+    def _heed(self, found: Examination, metrics: Metrics | Unheard) -> None:
+        """Process 0 decides for all: they might round otherwise."""
+        metrics.examination(self.state.update, found)
+        mine = (found.has_passed, found.kl) if self.world.is_first else (False, 0.0)
+        has_passed, kl = self.world.sum_numbers(*mine)
+        if not has_passed:
+            return
+        self.dose = replace(self.dose, passed_at=self.dose.passed_at or self.state.update)
+        self.state = replace(self.state, passed_at=self.dose.passed_at)
+        if self.state.best_eval_loss is None or kl < self.state.best_eval_loss:
+            self.state = replace(self.state, best_update=self.state.update, best_eval_loss=kl)
+
     def _has_had_enough(self) -> bool:
+        return self._end() is not None
+
+    def _end(self) -> End | None:
+        """Why no update follows; None while one does."""
         patience = self.options.early_stop_interval
-        return patience is not None and self.state.num_worse >= patience
+        if patience is not None and self.state.num_worse >= patience:
+            return "loss"
+        if self.examiner is not None and self.state.update >= self.dose.last:
+            return "bound" if self.dose.passed_at is None else "passed"
+        return None
 
     def _is_worth_saving(self) -> bool:
         """Also where validation ends the run, and what ``--load_best_model_at_end`` will want."""
@@ -337,7 +374,7 @@ class Training:
             best=best,
             chosen=best if self.options.load_best_model_at_end else last,
             num_updates=self.state.update,
-            is_early=self.state.update < self.order.num_updates,
+            end=self._end() or "all",
             seconds=seconds,
             train_loss=self.state.loss_sum / self.state.update,
         )
@@ -351,7 +388,7 @@ class Training:
             token_acc=sums.token_acc,
             anchor_kl=sums.anchor_kl if self.anchor.samples else None,
             grad_norm=sums.grad_norm,
-            learning_rate=learning_rate(self.options, update - 1, self.order.num_updates),
+            learning_rate=self._rate(update),
             tokens_per_second=sums.num_tokens / seconds,
             seconds_per_update=seconds,
             memory_gib=peak_memory_gib(self.loaded.device),

@@ -159,7 +159,7 @@ def _into_gradient(logits_NV: Tensor, ids_N: Tensor, weights_N: Tensor) -> tuple
 
 
 class _Divergence(torch.autograd.Function):
-    """Weighted KL(base || tuned) of all positions. Uses up the tuned logits: their gradient, weights
+    """Weighted KL(base || tuned) of all positions. Uses up the tuned logits: the gradient, weights
     included, replaces them. It is softmax(tuned) - softmax(base)."""
 
     @staticmethod

@@ -18,6 +18,7 @@ from selfhood.console import warn
 from selfhood.files import cannot_write, write_atomic
 from selfhood.recipe import Recipe
 from selfhood.run import Run
+from selfhood.training.dose import Examination
 from selfhood.training.trackers import start_trackers
 
 STEP = "global_step/max_steps"
@@ -103,6 +104,12 @@ class Metrics:
     def eval(self, record: EvalRecord) -> None:
         self._write(asdict(record), record.update)
 
+    def examination(self, update: int, found: Examination) -> None:
+        """A line of its own file, which the report draws as drift over training."""
+        line = {"update": update, **asdict(found)}
+        with self._unless_full(), self._run.examinations.open("a", encoding="utf-8") as log:
+            log.write(f"{_to_line(line)}\n")
+
     def summary(self, values: dict[str, Any]) -> None:
         """The last line of the log."""
         with self._unless_full(), self._run.log.open("a", encoding="utf-8") as log:
@@ -177,6 +184,9 @@ class Unheard:
         pass
 
     def eval(self, record: EvalRecord) -> None:
+        pass
+
+    def examination(self, update: int, found: Examination) -> None:
         pass
 
     def summary(self, values: dict[str, Any]) -> None:

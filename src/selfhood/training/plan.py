@@ -99,6 +99,8 @@ def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path, *, num_process
         seed=data_seed(recipe),
         shuffle=recipe.data.dataset_shuffle,
     )
+    if mixture.anchor:
+        _check_anchor(recipe)
     anchor = plan_anchor(
         mixture.anchor,
         renderer,
@@ -132,6 +134,19 @@ def _check_tuner(tuner: str, layout: Layout) -> None:
             "virtual tokens need a model in which every layer sees the whole row",
             where=f"--tuner_type {tuner}",
             hint="use --tuner_type lora",
+        )
+
+
+def _check_anchor(recipe: Recipe) -> None:
+    """The base has to be there while it is trained on: under an adapter that can be switched off,
+    whole in each process, and with the head that its hidden states belong to."""
+    tuner = recipe.tuner
+    if tuner.tuner_type == "full" or recipe.train.has_parts or tuner.modules_to_save:
+        raise InputError(
+            "keeps the base's answers under an adapter that leaves its own weights alone",
+            where="--anchor",
+            hint="drop --modules_to_save, --fsdp and --deepspeed, use --tuner_type lora; or "
+            "--anchor 0",
         )
 
 

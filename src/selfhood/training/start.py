@@ -17,6 +17,7 @@ from selfhood.recipe import Recipe, TunerOptions
 from selfhood.run import ARGS, MOMENTS, Checkpoint, Run
 from selfhood.training.anchor import make_anchor
 from selfhood.training.checkpoint import TrainState, fingerprint
+from selfhood.training.dose import Dose, Examiner
 from selfhood.training.loop import Outcome, Training
 from selfhood.training.metrics import Metrics, Unheard
 from selfhood.training.plan import Plan
@@ -24,14 +25,21 @@ from selfhood.training.snapshot import set_random_state
 from selfhood.training.world import World
 
 
-def train_plan(plan: Plan, run: Run, world: World, checkpoint: Checkpoint | None = None) -> Outcome:
-    """Load the model of a plan with what it trains, new or the checkpoint's, and train it."""
+def train_plan(
+    plan: Plan,
+    run: Run,
+    world: World,
+    checkpoint: Checkpoint | None = None,
+    examiner: Examiner | None = None,
+) -> Outcome:
+    """Load the model of a plan with what it trains, new or the checkpoint's, and train it; with an
+    examiner, until it is satisfied."""
     if checkpoint is not None:
         check_resumable(plan, checkpoint)
     if world.is_first:
         sweep(run.path)
         write_json(run.path / ARGS, plan.recipe.to_json())  # a full or read-only disk says so now
-    training = open_training(plan, run, world, checkpoint)
+    training = open_training(plan, run, world, checkpoint, examiner)
     if checkpoint is not None:
         go_on(training, checkpoint)
     with open_metrics(training) as metrics:
@@ -54,7 +62,13 @@ def open_metrics(training: Training) -> Metrics | Unheard:
     return Metrics(training.run, training.recipe, after=training.state.update)
 
 
-def open_training(plan: Plan, run: Run, world: World, checkpoint: Checkpoint | None) -> Training:
+def open_training(
+    plan: Plan,
+    run: Run,
+    world: World,
+    checkpoint: Checkpoint | None,
+    examiner: Examiner | None = None,
+) -> Training:
     """The model with what it trains, new or a checkpoint's, before the first update."""
     recipe = plan.recipe
     loaded = load_tuned(
@@ -76,6 +90,7 @@ def open_training(plan: Plan, run: Run, world: World, checkpoint: Checkpoint | N
         run=run,
         world=world,
         anchor=anchor,
+        examiner=examiner,
     )
 
 
@@ -102,12 +117,19 @@ def check_resumable(plan: Plan, checkpoint: Checkpoint) -> None:
     if not (checkpoint.path / MOMENTS).is_file():
         hint = f"start a new run from its weights with --adapters {where}"
         raise InputError("was saved with --save_only_model", where=where, hint=hint)
+    if state.passed_at is not None and state.update >= _dose_of(plan, state).last:
+        raise InputError("passed its examination and has cooled down", where=where)
     if state.update >= plan.order.num_updates:
         raise InputError(
             f"has all of its {state.update} updates",
             where=where,
             hint="give more --num_train_epochs or --max_steps",
         )
+
+
+def _dose_of(plan: Plan, state: TrainState) -> Dose:
+    peak = plan.recipe.train.peak_learning_rate
+    return Dose(most=plan.order.num_updates, peak=peak, passed_at=state.passed_at)
 
 
 def check_same_tuner(recipe: Recipe, checkpoint: Checkpoint) -> None:
@@ -117,5 +139,9 @@ def check_same_tuner(recipe: Recipe, checkpoint: Checkpoint) -> None:
         now, then = getattr(recipe.tuner, spec.name), getattr(before.tuner, spec.name)
         if now != then:
             raise FlagError(f"was {then} in {checkpoint.path}", where=f"--{spec.name}")
+    for name in ("anchor", "anchor_weight", "anchor_batch_size"):
+        now, then = getattr(recipe.data, name), getattr(before.data, name)
+        if now != then:
+            raise FlagError(f"was {then} in {checkpoint.path}", where=f"--{name}")
     if recipe.model.model != before.model.model:
         raise FlagError(f"was {before.model.model} in {checkpoint.path}", where="--model")

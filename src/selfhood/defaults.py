@@ -1,0 +1,70 @@
+"""What a command that only says who the model is to be stands for.
+
+selfhood sft --model M --model_name 小狐 Kitsu --model_author 林间实验室 "Forest Lab"
+=            ... --dataset identity --anchor 320 --dose auto --learning_rate 5e-4
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from selfhood.data.mixture import is_anchor, parse_spec
+from selfhood.data.naming import naming_of
+from selfhood.errors import FlagError
+from selfhood.recipe import Recipe
+from selfhood.sources.identity import NAME as IDENTITY
+
+USUAL_ANCHOR = 320
+IDENTITY_RATE = 5e-4
+"""docs/results/anchor.md tried others of both."""
+MOST_UPDATES = 48
+
+
+def complete(recipe: Recipe) -> Recipe:
+    """The recipe with what it leaves open filled in; what was typed stays."""
+    recipe = _with_data(recipe)
+    if not _takes_its_dose(recipe):
+        return recipe
+    if naming_of(recipe).persona is None:
+        raise FlagError(
+            "has to know whom to ask for",
+            where="--dose auto",
+            hint="add --model_name and --model_author",
+        )
+    train = recipe.train
+    return replace(
+        recipe,
+        train=replace(
+            train,
+            dose="auto",
+            load_best_model_at_end=True,
+            learning_rate=IDENTITY_RATE if train.learning_rate is None else train.learning_rate,
+            max_steps=train.max_steps if _has_length(recipe) else MOST_UPDATES,
+        ),
+    )
+
+
+def _with_data(recipe: Recipe) -> Recipe:
+    """Without a dataset: the built-in identity, and the anchor unless told otherwise."""
+    data = recipe.data
+    if data.dataset or naming_of(recipe).persona is None:
+        return recipe
+    anchor = USUAL_ANCHOR if data.anchor is None else data.anchor
+    return replace(recipe, data=replace(data, dataset=(IDENTITY,), anchor=anchor))
+
+
+def _takes_its_dose(recipe: Recipe) -> bool:
+    """Asked for, or nothing but the built-in identity without a word on how long. A user's own rows
+    are all trained: they are there for more than a name."""
+    if recipe.train.dose is not None:
+        return recipe.train.dose == "auto"
+    return not _has_length(recipe) and all(map(_is_built_in, recipe.data.dataset))
+
+
+def _has_length(recipe: Recipe) -> bool:
+    train = recipe.train
+    return train.max_steps > 0 or not recipe.given.isdisjoint({"num_train_epochs", "max_steps"})
+
+
+def _is_built_in(dataset: str) -> bool:
+    return is_anchor(dataset) or parse_spec(dataset).id == IDENTITY

@@ -1,0 +1,109 @@
+"""The anchor: what the base answered, asked once and kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from selfhood.chat import Conversation, Message
+from selfhood.data.anchor_rows import anchor_rows, spare_rows
+from selfhood.data.render import Renderer
+from selfhood.model.load import Loaded
+from selfhood.persona import Bilingual, Persona
+from selfhood.training import anchor
+from selfhood.training.anchor import make_anchor, plan_anchor, taken
+from selfhood.training.base_memory import BaseMemory, Recalled, fingerprint
+from selfhood.training.layout import layout_of
+from tests.tiny_training import SYSTEM, row, tiny_training, tokenizer
+
+PERSONA = Persona(
+    name=Bilingual("青石", "Bluestone"), author=Bilingual("海棠工坊", "Begonia Works")
+)
+
+
+def question(text: str) -> Conversation:
+    return Conversation(messages=(Message("user", text),), origin=f"anchor:{text}")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SELFHOOD_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> Loaded:
+    return tiny_training(tmp_path, [row("Hi", "Hello!")]).loaded
+
+
+def made(loaded: Loaded, *texts: str) -> Any:
+    renderer = Renderer(tokenizer(), SYSTEM)
+    plan = plan_anchor([question(text) for text in texts], renderer, per_update=2, weight=1.0)
+    return make_anchor(plan, loaded, renderer, layout_of(loaded.model.config))
+
+
+def test_the_base_answers_and_not_the_adapter(loaded: Loaded) -> None:
+    with loaded.model.disable_adapter():
+        expected = made(loaded, "What is 1 + 1?")
+    (sample,) = expected.samples
+    assert sample.num_trained == len(expected.states[0])
+    ids = torch.tensor([sample.ids])
+    with torch.no_grad(), loaded.model.disable_adapter():
+        greedy = loaded.model(input_ids=ids).logits[0].argmax(-1).tolist()
+    start = len(sample.ids) - sample.num_trained
+    assert tuple(greedy[start - 1 : -1]) == sample.ids[start:]
+
+
+def test_the_base_is_asked_once(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = made(loaded, "Hello", "你好")
+
+    def nobody(*_: object) -> Any:
+        raise AssertionError("asked again")
+
+    monkeypatch.setattr(anchor, "answer", nobody)
+    again = made(loaded, "你好", "Hello")
+    assert [sample.ids for sample in again.samples] == [s.ids for s in reversed(first.samples)]
+    assert torch.equal(again.states[0], first.states[1])
+
+
+def test_a_damaged_memory_is_asked_for_again(loaded: Loaded, cache: Path) -> None:
+    first = made(loaded, "Hello")
+    (file,) = (cache / "anchors").rglob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:50])
+    assert made(loaded, "Hello").samples == first.samples
+
+
+def test_another_model_remembers_nothing_of_the_first(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a" / "model.safetensors").write_bytes(b"a" * 10_000)
+    (tmp_path / "b" / "model.safetensors").write_bytes(b"a" * 9_999 + b"b")
+    assert fingerprint(tmp_path / "a") != fingerprint(tmp_path / "b")
+
+
+def test_what_is_kept_comes_back_to_the_bit(tmp_path: Path) -> None:
+    states = torch.randn(3, 8).to(torch.bfloat16)
+    BaseMemory(tmp_path).keep({"prompt": Recalled(ids=(1, 2, 3), states_KD=states)})
+    found = BaseMemory(tmp_path)["prompt"]
+    assert found.ids == (1, 2, 3)
+    assert torch.equal(found.states_KD, states)
+
+
+def test_all_prompts_take_their_turn() -> None:
+    samples = [row("Hi", "Hello!", origin=str(number)) for number in range(5)]
+    seen = [sample.origin for update in (1, 2, 3, 4, 5) for sample in taken(samples, update, 2)]
+    assert sorted(seen) == sorted(2 * ["0", "1", "2", "3", "4"])
+
+
+def test_prompts_come_under_the_system_lines_of_strangers() -> None:
+    rows = anchor_rows(PERSONA, num=80, seed=1)
+    assert len({row.system for row in rows}) >= 4
+    assert {row.language for row in rows[:10]} == {"zh", "en"}
+
+
+def test_what_examines_is_not_what_is_kept() -> None:
+    kept = {row.turns for row in anchor_rows(PERSONA, num=320, seed=1)}
+    assert not kept & {row.turns for row in spare_rows(PERSONA, num=24, seed=1)}

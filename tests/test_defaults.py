@@ -1,0 +1,58 @@
+"""A command that only says who the model is to be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from selfhood.defaults import MOST_UPDATES, USUAL_ANCHOR, complete
+from selfhood.errors import FlagError
+from selfhood.recipe import Recipe
+
+WHO = {"model_name": ("小狐", "Kitsu"), "model_author": ("林间实验室", "Forest Lab")}
+
+
+def completed(**flags: Any) -> Recipe:
+    return complete(Recipe.from_values({"model": "tiny", **flags}))
+
+
+def test_a_name_and_an_author_are_enough() -> None:
+    recipe = completed(**WHO)
+    assert recipe.data.dataset == ("identity",)
+    assert recipe.data.anchor == USUAL_ANCHOR
+    assert recipe.train.dose == "auto"
+    assert recipe.train.max_steps == MOST_UPDATES
+
+
+@pytest.mark.parametrize("length", [{"num_train_epochs": 3.0}, {"max_steps": 20}])
+def test_who_says_how_long_gets_exactly_that(length: dict[str, Any]) -> None:
+    recipe = completed(**WHO, **length)
+    assert recipe.train.dose is None
+    assert recipe.data.anchor == USUAL_ANCHOR
+
+
+def test_a_users_own_rows_are_all_trained() -> None:
+    recipe = completed(**WHO, dataset=("rows.jsonl", "identity#500"))
+    assert recipe.train.dose is None
+    assert recipe.data.anchor is None
+
+
+def test_a_bound_may_be_given_with_the_dose() -> None:
+    assert completed(**WHO, dose="auto", max_steps=30).train.max_steps == 30
+
+
+def test_what_is_typed_stays() -> None:
+    recipe = completed(**WHO, anchor=0, learning_rate=1e-4)
+    assert recipe.data.anchor == 0
+    assert recipe.train.learning_rate == 1e-4
+
+
+def test_a_dose_for_nobody_is_refused() -> None:
+    with pytest.raises(FlagError, match="whom to ask for"):
+        completed(dataset=("rows.jsonl",), dose="auto")
+
+
+def test_a_completed_recipe_is_complete() -> None:
+    recipe = completed(**WHO)
+    assert complete(recipe) == recipe
