@@ -58,7 +58,8 @@ def _takes_its_dose(recipe: Recipe) -> bool:
     are all trained: they are there for more than a name."""
     if recipe.train.dose is not None:
         return recipe.train.dose == "auto"
-    return not _has_length(recipe) and all(map(_is_built_in, recipe.data.dataset))
+    datasets = recipe.data.dataset
+    return not _has_length(recipe) and bool(datasets) and all(map(_is_built_in, datasets))
 
 
 def _has_length(recipe: Recipe) -> bool:
