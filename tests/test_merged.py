@@ -17,7 +17,7 @@ from selfhood.errors import FlagError, ProofError
 from selfhood.exporters import merged as exporter
 from selfhood.exporters.merged import Merged, bake_system, export_merged
 from selfhood.model.adapters import load_adapter
-from selfhood.model.load import load_model
+from selfhood.model.load import load_model, stored_dtype
 from selfhood.opening import Opening, find_opening
 from selfhood.recipe import MergeOptions, ModelOptions, Recipe
 from tests.tiny import tiny_model, tiny_network, tiny_tokenizer
@@ -208,3 +208,23 @@ def test_a_dtype_that_is_asked_for_is_the_one_written(opening: Opening, tmp_path
     config = json.loads((tmp_path / "half" / "config.json").read_text())
     assert config["dtype"] == "bfloat16"
     assert stranger(tmp_path / "half")[0].dtype == torch.bfloat16
+
+
+def test_where_rounding_changes_an_answer_the_model_is_written_in_float32(
+    opening: Opening, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def load_rounded_badly(path: Path, **options: Any) -> Any:
+        loaded = load_model(path, **options)
+        if path != opening.model_path and stored_dtype(path) == torch.bfloat16:
+            with torch.no_grad():
+                loaded.model.model.layers[1].mlp.down_proj.weight.mul_(-300)
+        return loaded
+
+    monkeypatch.setattr(exporter, "load_model", load_rounded_badly)
+    monkeypatch.setattr(exporter, "stored_dtype", lambda path: torch.bfloat16)
+    out = merge(opening, tmp_path / "out").path
+    assert stored_dtype(out) == torch.float32
+    assert "once more, in float32" in capsys.readouterr().err
+    asked_for = replace(opening, options=replace(opening.options, torch_dtype="bfloat16"))
+    with pytest.raises(ProofError):
+        merge(asked_for, tmp_path / "half")

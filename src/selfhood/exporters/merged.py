@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from selfhood.console import Progress, say
+from selfhood.console import Progress, say, warn
 from selfhood.data.render import Renderer
 from selfhood.engine.native import NativeEngine
 from selfhood.engine.types import Reply, fold
@@ -37,9 +37,29 @@ class Merged:
 
 
 def export_merged(opening: Opening, options: MergeOptions) -> Merged:
-    """Merge in float32, cast once, write, load again as anybody would, compare the answers."""
+    """Merge in float32, cast once, write, load again as anybody would, compare the answers.
+
+    Where 16 bits are not enough for the answers to be the same, and nobody asked for them, the
+    model is written in float32.
+    """
     checkpoint = _mergeable(opening)
     out = _output_folder(checkpoint, options)
+    dtype = opening.options.torch_dtype
+    if dtype is not None:
+        return _export(opening, options, checkpoint, out, DTYPES[dtype])
+    stored = stored_dtype(opening.model_path)
+    try:
+        return _export(opening, options, checkpoint, out, stored)
+    except ProofError as error:
+        if stored == torch.float32:
+            raise
+        warn(f"rounded to the base's {stored}, {error.what}; once more, in float32")
+    return _export(opening, options, checkpoint, out, torch.float32)
+
+
+def _export(
+    opening: Opening, options: MergeOptions, checkpoint: Checkpoint, out: Path, dtype: torch.dtype
+) -> Merged:
     baked = opening.system if options.bake_system else None
     with Progress("exporting", total=4, unit="step") as bar, new_folder(out) as folder:
         loaded = load_model(
@@ -51,7 +71,7 @@ def export_merged(opening: Opening, options: MergeOptions) -> Merged:
         bar.advance(note="asking the trained model")
         answers = _answers(replace(loaded, model=tuned), opening.system, adapter=speaker)
         bar.advance(note="merging")
-        _write_model(folder, tuned, _dtype_to_write(opening))
+        _write_model(folder, tuned, dtype)
         _write_tokenizer(folder, loaded.tokenizer, baked)
         if checkpoint.args():
             write_json(folder / ARGS, _merged_args(checkpoint))
@@ -77,12 +97,6 @@ def _mergeable(opening: Opening) -> Checkpoint:
             "--tuner_type lora",
         )
     return checkpoint
-
-
-def _dtype_to_write(opening: Opening) -> torch.dtype:
-    """``--torch_dtype`` of the command or of the run, else the dtype of the base on disk."""
-    asked = opening.options.torch_dtype
-    return stored_dtype(opening.model_path) if asked is None else DTYPES[asked]
 
 
 def _write_model(folder: Path, tuned: Any, dtype: torch.dtype) -> None:
