@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from selfhood.chat import Conversation
 from selfhood.errors import DataError, FlagError
 from selfhood.persona import Bilingual, Persona, language_of
-from selfhood.persona_file import FLAG as PERSONA_FLAG
-from selfhood.persona_file import persona_text, read_persona
 from selfhood.recipe import Recipe
 
 NAME_MARK, AUTHOR_MARK = "{{NAME}}", "{{AUTHOR}}"
@@ -44,6 +42,9 @@ class Naming:
         author = Bilingual.from_flag("--model_author", authors) if authors else None
         if persona is None:
             return cls(name=name, author=author)
+
+        from selfhood.persona_file import read_persona  # which few runs need
+
         file = read_persona(persona, name=name, author=author)
         return cls(name=file.name, author=file.author, file=file)
 
@@ -70,7 +71,7 @@ class Naming:
 
     @property
     def flags(self) -> str:
-        return " and ".join(flag for flag, _ in self.items) or PERSONA_FLAG
+        return " and ".join(flag for flag, _ in self.items) or "--persona"
 
 
 def naming_of(recipe: Recipe) -> Naming:
@@ -84,6 +85,9 @@ def with_persona(recipe: Recipe) -> Recipe:
     file = naming_of(recipe).file
     if recipe.data.persona is None or file is None:
         return recipe
+
+    from selfhood.persona_file import persona_text
+
     system = recipe.model.system
     return replace(
         recipe,
