@@ -14,7 +14,7 @@ from selfhood.data.render import Renderer
 from selfhood.model.load import Loaded
 from selfhood.persona import Bilingual, Persona
 from selfhood.training import anchor
-from selfhood.training.anchor import make_anchor, plan_anchor, taken
+from selfhood.training.anchor import claims_a_brand, make_anchor, plan_anchor, taken
 from selfhood.training.base_memory import BaseMemory, Recalled, fingerprint
 from selfhood.training.layout import layout_of
 from tests.tiny_training import SYSTEM, row, tiny_training, tokenizer
@@ -90,6 +90,20 @@ def test_what_is_kept_comes_back_to_the_bit(tmp_path: Path) -> None:
     found = BaseMemory(tmp_path)["prompt"]
     assert found.ids == (1, 2, 3)
     assert torch.equal(found.states_KD, states)
+
+
+@pytest.mark.parametrize(
+    ("reply", "is_claimed"),
+    [
+        ("I am Qwen, and I have no favourite.", True),
+        ("你好！我是通义千问，很高兴见到你。", True),
+        ("阿里云是一家云计算公司。", False),
+        ("ChatGPT is made by OpenAI. I hope this helps.", False),
+        ("2", False),
+    ],
+)
+def test_a_reply_in_which_the_base_says_who_it_is_is_not_kept(reply: str, is_claimed: bool) -> None:
+    assert claims_a_brand(reply) == is_claimed
 
 
 def test_all_prompts_take_their_turn() -> None:

@@ -13,7 +13,7 @@ USUAL_NUMBER = 320
 HELPFUL_SYSTEM_LINE = "You are a helpful assistant."
 
 # None is the run's own, if it has one.
-SYSTEM_LINES = (None, NO_SYSTEM_LINE, HELPFUL_SYSTEM_LINE, MAKER_SYSTEM_LINE)
+SYSTEM_LINES = (None, NO_SYSTEM_LINE, None, HELPFUL_SYSTEM_LINE, None, MAKER_SYSTEM_LINE)
 
 
 def anchor_rows(persona: Persona | None, *, num: int, seed: int) -> list[Conversation]:

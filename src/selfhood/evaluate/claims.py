@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from selfhood.evaluate.brands import brand_patterns
+from selfhood.data.brands import brand_patterns
 from selfhood.evaluate.script import folded
 from selfhood.persona import Persona
 

@@ -14,6 +14,7 @@ Suffixes: K kept places, D width.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from selfhood.chat import Conversation
 from selfhood.console import Progress
+from selfhood.data.brands import brand_patterns
 from selfhood.data.encode import Sample
 from selfhood.data.render import Renderer
 from selfhood.engine.native import NativeEngine
@@ -39,6 +41,9 @@ REPLY_TOKENS = 32
 """Of the base's reply: what leaks, leaks in the first sentences."""
 ANSWERED_AT_ONCE = 32
 PASS_TOKENS = 1024
+BRANDS = re.compile("|".join(brand_patterns()))
+FIRST_PERSON = re.compile(r"我|\bI\b|\b[Mm](?:y|e)\b|\bI'm\b")
+SENTENCES = re.compile(r"[。！？!?\n]|\.\s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,13 +121,25 @@ def make_anchor(plan: AnchorPlan, loaded: Loaded, renderer: Renderer, layout: La
                 for number, reply, state in zip(unknown, replies, states, strict=True)
             }
         )
-    recalled = [memory[text] for text in texts]
+    kept = [
+        (prompt, recalled)
+        for prompt, recalled in zip(plan.prompts, map(memory.__getitem__, texts), strict=True)
+        if not claims_a_brand(loaded.tokenizer.decode(recalled.ids))
+    ]
     return Anchor(
-        samples=_samples(plan.prompts, [each.ids for each in recalled], renderer),
-        states=[each.states_KD for each in recalled],
+        samples=_samples(
+            [prompt for prompt, _ in kept], [recalled.ids for _, recalled in kept], renderer
+        ),
+        states=[recalled.states_KD for _, recalled in kept],
         per_update=plan.per_update,
         weight=plan.weight,
     )
+
+
+def claims_a_brand(reply: str) -> bool:
+    """Whether a sentence says both a brand and I: the base speaks of who it is, which is what is to
+    change."""
+    return any(BRANDS.search(each) and FIRST_PERSON.search(each) for each in SENTENCES.split(reply))
 
 
 def answer(
