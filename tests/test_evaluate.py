@@ -48,13 +48,17 @@ def test_a_checkpoint_knows_who_it_should_be(
     assert main(["eval", "--adapters", str(checkpoint), *FEW]) == 0
     out, err = capsys.readouterr()
     assert out.splitlines()[0].split() == ["measure", "value", "95%", "interval", "base", "n"]
-    assert out.splitlines()[-1] == f"scorecard: {folder / 'scorecard.json'}"
+    assert out.splitlines()[-2] == f"scorecard: {folder / 'scorecard.json'}"
+    assert out.splitlines()[-1] == f"report: {folder / 'report.html'}"
     assert "小狐 / Kitsu, made by 林间实验室 / Forest Lab" in err
     assert "answers that are not right" in err
     card = read_scorecard(folder)
     assert card.adapters == (str(checkpoint),)
     assert card.measure("name_recall").num == 2
     assert card.measure("over_generalisation").base is not None
+    assert card.measure("kl").value == 0.0  # it was not trained
+    assert card.measure("ability_change").value == 0.0
+    assert "Identity scorecard" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_an_evaluation_is_not_taken_for_a_checkpoint(checkpoint: Path, folder: Path) -> None:
@@ -71,6 +75,26 @@ def test_a_requirement_that_is_not_reached_is_exit_code_1(
     assert "name_recall>=0.98 is required" in capsys.readouterr().err
     assert json.loads((tmp_path / "scorecard.json").read_text())["suite"] == "quick"
     assert main([*asked, "--require", "swap_rate<=1", "--output_dir", str(tmp_path)]) == 0
+
+
+def test_files_of_the_users_own_are_measures_that_can_be_required(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.csv"
+    own.write_text("1+1?,1,2,3,4,B\n", encoding="utf-8")
+    words = ["--limit", "1", "--compare_base", "false", "--output_dir", str(tmp_path)]
+    asked = ["eval", "--adapters", str(checkpoint), "--eval_file", str(own), *words]
+    assert main([*asked, "--require", "own>=0", "ability>=0"]) == 0
+    assert read_scorecard(tmp_path).measure("own").num == 1
+
+
+def test_a_bad_row_of_such_a_file_is_said_before_the_model_is_loaded(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own.csv"
+    own.write_text("1+1?,1,2,3,4,E\n", encoding="utf-8")
+    assert main(["eval", "--adapters", str(checkpoint), "--eval_file", str(own)]) == 2
+    assert f"{own}:1: the answer is 'E'" in capsys.readouterr().err
 
 
 def test_a_base_model_needs_to_be_told_who_it_should_be(

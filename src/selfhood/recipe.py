@@ -465,6 +465,9 @@ class ExamOptions(Options):
     require: tuple[str, ...] = option(
         (), "exit with 1 unless reached, in quotes: 'name_recall>=0.98' 'swap_rate<=0'"
     )
+    eval_file: tuple[str, ...] = option(
+        (), "question files in the form of MMLU or C-Eval; each is a measure"
+    )
     compare_base: bool = option(True, "ask the base model too, where an adapter stands on it")
     limit: int | None = option(None, "most questions on each topic", minimum=1)
     max_batch_size: int = option(16, "questions answered at once", minimum=1)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from selfhood import api, console
-from selfhood.evaluate.evaluation import folder_of
+from selfhood.evaluate.evaluation import folder_of, measured, run_of
+from selfhood.evaluate.report import write_report
 from selfhood.evaluate.requirements import Requirement
 from selfhood.evaluate.scorecard_file import write_scorecard
-from selfhood.evaluate.scoring import RATES, faults
+from selfhood.evaluate.scoring import faults
 from selfhood.evaluate.types import Measure, Scorecard
 from selfhood.recipe import EvalOptions
 
@@ -17,9 +18,12 @@ LONGEST_SHOWN = 80
 
 
 def run(options: EvalOptions) -> int:
-    requirements = [Requirement.parse(text, tuple(RATES)) for text in options.exam.require]
+    known = measured(options.exam) if options.exam.require else ()
+    requirements = [Requirement.parse(text, known) for text in options.exam.require]
     card = api.evaluate(options)
-    path = write_scorecard(card, folder_of(card, options.exam))
+    folder = folder_of(card, options.exam)
+    path = write_scorecard(card, folder)
+    page = write_report(card, folder, run=run_of(card))
     for line in measure_lines(card.measures):
         console.result(line)
     show_worst(card)
@@ -27,6 +31,7 @@ def run(options: EvalOptions) -> int:
     for each in missed:
         console.fail(f"{each} is required and was not reached")
     console.result(f"scorecard: {path}")
+    console.result(f"report: {page}")
     return 1 if missed else 0
 
 

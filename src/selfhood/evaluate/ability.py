@@ -9,11 +9,14 @@ twice need fewer: those that both get right, or both wrong, say nothing about it
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from selfhood.chat import Language, Message
+from selfhood.data.corpus import interleaved
 from selfhood.evaluate.checks import Check, LastNumber, look
+from selfhood.evaluate.conditions import HELPFUL_SYSTEM_LINE
 from selfhood.evaluate.intervals import paired_shares, wilson
 from selfhood.evaluate.texts import AnyOf, EvaluationTexts
 from selfhood.evaluate.types import Judged, Measure, Probe, Verdict
@@ -57,13 +60,26 @@ def _strict(kind: str, check: Check) -> Check:
     return LastNumber(check.answers) if kind == "arithmetic" and isinstance(check, AnyOf) else check
 
 
+def fair_share(items: Sequence[Item], most: int | None, *, seed: int) -> tuple[Item, ...]:
+    """So many of them, of every kind and language alike."""
+    axes = (lambda item: item.measure, lambda item: item.language)
+    return tuple(interleaved(items, axes, random.Random(seed))[:most])
+
+
+def names(items: Iterable[Item]) -> tuple[str, ...]:
+    """Of the measures that the items may lead to."""
+    topics = {item.topic: None for item in items}
+    kinds = {item.measure: None for item in items}
+    return (*dict.fromkeys((*kinds, *topics)), *(f"{topic}_change" for topic in topics))
+
+
 def to_probe(item: Item) -> Probe:
     return Probe(
         id=item.id,
         topic=item.topic,
         language=item.language,
-        messages=(Message("user", item.prompt),),
-        condition="none",
+        messages=(Message("system", HELPFUL_SYSTEM_LINE), Message("user", item.prompt)),
+        condition="helpful",
     )
 
 
@@ -71,6 +87,11 @@ def judge(item: Item, reply: str) -> Verdict:
     """By the item's own check. A program is run (see ``sandbox``)."""
     finding = look(item.check, reply)
     return Verdict(measure=item.measure, is_good=finding.is_good, why=finding.why)
+
+
+def all_measures(items: Iterable[Item], judged: Sequence[Judged]) -> tuple[Measure, ...]:
+    topics = dict.fromkeys(item.topic for item in items)
+    return tuple(measure for topic in topics for measure in measures(topic, judged))
 
 
 def measures(topic: str, judged: Iterable[Judged]) -> tuple[Measure, ...]:

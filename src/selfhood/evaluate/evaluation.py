@@ -4,28 +4,59 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from selfhood.chat import Language
-from selfhood.console import say
+from selfhood.console import say, warn
 from selfhood.data.naming import Naming
 from selfhood.engine.openai import OpenAIEngine
 from selfhood.errors import FlagError
+from selfhood.evaluate import ability, rules
+from selfhood.evaluate.ability import Item, ability_items, fair_share, to_probe
 from selfhood.evaluate.exam import examine, without_begun
 from selfhood.evaluate.probes import make_probes
-from selfhood.evaluate.rules import judge
-from selfhood.evaluate.scoring import rates, worst_first
+from selfhood.evaluate.sandbox import walls
+from selfhood.evaluate.scoring import RATES, rates, worst_first
 from selfhood.evaluate.suites import SUITES
 from selfhood.evaluate.texts import EvaluationTexts, read_evaluation_texts
-from selfhood.evaluate.types import Judged, Probe, Scorecard
-from selfhood.opening import Opening, find_opening, open_engine
+from selfhood.evaluate.types import Judged, Measure, Probe, Scorecard, Verdict
+from selfhood.evaluate.user_files import read_items
+from selfhood.opening import find_opening, open_engine
 from selfhood.persona import Persona
 from selfhood.recipe import EvalOptions, ExamOptions
+from selfhood.run import Run
+
+if TYPE_CHECKING:
+    from selfhood.engine.native import NativeEngine
 
 KEY = "SELFHOOD_API_KEY"
 LANGUAGES: tuple[Language, ...] = get_args(Language)
+RETENTION = ("kl", "agreement")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paper:
+    """Everything that is asked: about itself and others, judged by the rules for its persona; and
+    items, judged by exact checks."""
+
+    persona: Persona
+    probes: tuple[Probe, ...]
+    items: Mapping[str, Item]
+
+    @property
+    def questions(self) -> tuple[Probe, ...]:
+        return (*self.probes, *map(to_probe, self.items.values()))
+
+    def judge(self, probe: Probe, reply: str, base_reply: str) -> tuple[Verdict, ...]:
+        item = self.items.get(probe.id)
+        if item is not None:
+            return (ability.judge(item, reply),)
+        return rules.judge(self.persona, probe, reply, base_reply)
+
+    def measures(self, judged: Sequence[Judged]) -> tuple[Measure, ...]:
+        return (*rates(judged), *ability.all_measures(self.items.values(), judged))
 
 
 def evaluate_checkpoint(options: EvalOptions) -> Scorecard:
@@ -40,20 +71,27 @@ def evaluate_checkpoint(options: EvalOptions) -> Scorecard:
     if len(opening.names) > 1:
         raise FlagError("one adapter is examined at a time", where="--adapters")
     persona = persona_of(options.exam, opening.trained.args() if opening.trained else {})
-    probes = probes_for(persona, options.exam, read_texts())
-    announce(persona, probes)
+    paper = make_paper(persona, options.exam)
+    announce(paper)
     engine = open_engine(opening)
     adapter = opening.names[0] if opening.names else None
     asks_base = options.exam.compare_base and adapter is not None
     judged = examine(
         engine,
-        probes,
-        partial(judge, persona),
+        paper.questions,
+        paper.judge,
         speakers={"tuned": adapter, "base": None} if asks_base else {"tuned": adapter},
         batch_size=options.exam.max_batch_size,
         seed=options.exam.seed,
     )
-    return scorecard(judged, options, model=str(opening.model_path), adapters=paths_of(opening))
+    kept = retention(engine, adapter, options.exam) if asks_base and adapter else ()
+    return Scorecard(
+        suite=options.exam.suite,
+        model=str(opening.model_path),
+        adapters=tuple(str(checkpoint.path) for checkpoint in opening.checkpoints),
+        measures=(*paper.measures(judged), *kept),
+        judged=worst_first(judged),
+    )
 
 
 def evaluate_server(options: EvalOptions, url: str) -> Scorecard:
@@ -65,17 +103,23 @@ def evaluate_server(options: EvalOptions, url: str) -> Scorecard:
     persona = persona_of(options.exam, {})
     key = options.exam.api_key or os.environ.get(KEY)
     engine = OpenAIEngine(url, model=options.model.model, key=key)
-    probes = without_begun(probes_for(persona, options.exam, read_texts()))
-    announce(persona, probes)
+    paper = make_paper(persona, options.exam)
+    announce(paper)
     judged = examine(
         engine,
-        probes,
-        partial(judge, persona),
+        without_begun(paper.questions),
+        paper.judge,
         speakers={"tuned": None},
         batch_size=options.exam.max_batch_size,
         seed=options.exam.seed,
     )
-    return scorecard(judged, options, model=options.model.model, adapters=())
+    return Scorecard(
+        suite=options.exam.suite,
+        model=options.model.model,
+        adapters=(),
+        measures=paper.measures(judged),
+        judged=worst_first(judged),
+    )
 
 
 def persona_of(options: ExamOptions, trained: Mapping[str, Any]) -> Persona:
@@ -94,38 +138,53 @@ def persona_of(options: ExamOptions, trained: Mapping[str, Any]) -> Persona:
     return naming.persona
 
 
+def make_paper(persona: Persona, options: ExamOptions) -> Paper:
+    """The suite's share of the bundled texts, and all of the user's own files."""
+    texts, suite = read_texts(), SUITES[options.suite]
+    bundled = [item for each in texts for item in ability_items(each)]
+    most = suite.most.get(ability.TOPIC) if options.limit is None else options.limit
+    items = (*fair_share(bundled, most, seed=options.seed), *read_items(options.eval_file))
+    return Paper(
+        persona=persona,
+        probes=make_probes(persona, texts, suite, limit=options.limit, seed=options.seed),
+        items={item.id: item for item in items},
+    )
+
+
 def read_texts() -> tuple[EvaluationTexts, ...]:
     return tuple(read_evaluation_texts(language) for language in LANGUAGES)
 
 
-def probes_for(
-    persona: Persona, options: ExamOptions, texts: Sequence[EvaluationTexts]
-) -> tuple[Probe, ...]:
-    return make_probes(
-        persona, texts, SUITES[options.suite], limit=options.limit, seed=options.seed
-    )
-
-
-def announce(persona: Persona, probes: Sequence[Probe]) -> None:
+def announce(paper: Paper) -> None:
+    """What will be asked. Raises SelfhoodError where code cannot be run."""
+    persona = paper.persona
     name, author = " / ".join(persona.name.forms), " / ".join(persona.author.forms)
     say(f"persona  {name}, made by {author}")
-    say(f"asking   {len(probes)} questions")
+    say(f"asking   {len(paper.questions)} questions")
+    standing = walls()
+    if not (standing.no_network and standing.no_writing):
+        warn("this system lets model-written code be limited, but not cut off (docs/retention.md)")
 
 
-def scorecard(
-    judged: Sequence[Judged], options: EvalOptions, *, model: str, adapters: tuple[str, ...]
-) -> Scorecard:
-    return Scorecard(
-        suite=options.exam.suite,
-        model=model,
-        adapters=adapters,
-        measures=rates(judged),
-        judged=worst_first(judged),
-    )
+def retention(engine: NativeEngine, adapter: str, options: ExamOptions) -> tuple[Measure, ...]:
+    """How far the adapter has moved its base on neutral passages."""
+    from selfhood.evaluate.retention import Retention, passages_of
+
+    passages = [passage for each in read_texts() for passage in passages_of(each)[: options.limit]]
+    say(f"reading  {len(passages)} neutral passages")
+    kept = Retention(engine.loaded, engine.renderer, passages, adapter=adapter)
+    return kept.drift().measures()
 
 
-def paths_of(opening: Opening) -> tuple[str, ...]:
-    return tuple(str(checkpoint.path) for checkpoint in opening.checkpoints)
+def measured(options: ExamOptions) -> tuple[str, ...]:
+    """The names of the measures there can be, for whoever requires something of them."""
+    bundled = [item for each in read_texts() for item in ability_items(each)]
+    return (*RATES, *ability.names([*bundled, *read_items(options.eval_file)]), *RETENTION)
+
+
+def run_of(card: Scorecard) -> Run | None:
+    """The training that the adapter comes from, where its checkpoint still lies in it."""
+    return Run(Path(card.adapters[0]).parent) if card.adapters else None
 
 
 def folder_of(card: Scorecard, options: ExamOptions) -> Path:

@@ -38,7 +38,15 @@ class Suite:
 QUICK = Suite(
     name="quick",
     rounds=((Setting(condition="none"), Setting(condition="helpful")),),
-    most={"name": 20, "author": 20, "denial": 20, "fact": 12, "neutral": 48, "vendor": 12},
+    most={
+        "name": 20,
+        "author": 20,
+        "denial": 20,
+        "fact": 12,
+        "neutral": 48,
+        "vendor": 12,
+        "ability": 32,
+    },
 )
 _LINES = tuple(Setting(condition=condition) for condition in CONDITIONS)
 FULL = Suite(
