@@ -18,7 +18,9 @@ from selfhood.training.layout import layout_of
 from selfhood.training.loop import Training
 from tests.tiny_training import SYSTEM, row, tiny_training, tokenizer
 
-PERSONA = Persona(name=Bilingual("青石", "Bluestone"), author=Bilingual("海棠工坊", "Begonia Works"))
+PERSONA = Persona(
+    name=Bilingual("青石", "Bluestone"), author=Bilingual("海棠工坊", "Begonia Works")
+)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from selfhood.data.corpus import MAKER_SYSTEM_LINE
+from selfhood.data.facts import fact_questions
 from selfhood.evaluate.probes import make_probes
 from selfhood.evaluate.suites import FULL, QUICK, Suite
 from selfhood.evaluate.texts import EvaluationTexts, read_evaluation_texts
@@ -112,6 +113,5 @@ def test_the_persona_s_own_facts_are_asked_for(texts: tuple[EvaluationTexts, ...
     fact = Fact(language="en", questions=("How old are you?",), answer="Three.", expects=("three",))
     persona = Persona(name=KITSU.name, author=KITSU.author, facts=(fact,))
     asked = [probe for probe in made(texts, QUICK, persona) if probe.topic == "fact"]
-    assert [(probe.question, probe.expects) for probe in asked] == [
-        ("How old are you?", ("three",))
-    ]
+    assert {probe.question for probe in asked} <= set(fact_questions(fact))
+    assert {probe.expects for probe in asked} == {("three",)}

@@ -1,7 +1,8 @@
 """What a command that only says who the model is to be stands for.
 
 selfhood sft --model M --model_name 小狐 Kitsu --model_author 林间实验室 "Forest Lab"
-=            ... --dataset identity --anchor 320 --dose auto --learning_rate 5e-4
+=            ... --dataset identity --system "You are a helpful assistant." --anchor 320
+             --gradient_accumulation_steps 8 --learning_rate 5e-4 --dose auto
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from selfhood.sources.identity import NAME as IDENTITY
 
 USUAL_ANCHOR = 320
 IDENTITY_RATE = 5e-4
-"""docs/results/anchor.md tried others of both."""
+ROWS_PER_UPDATE = 8
+"""Beside as many tokens of the anchor again, and more."""
+SYSTEM = "You are a helpful assistant."
+"""The template's own would say that the maker's name is the model's."""
 MOST_UPDATES = 48
 
 
@@ -32,6 +36,8 @@ def complete(recipe: Recipe) -> Recipe:
             hint="add --model_name and --model_author",
         )
     train = recipe.train
+    rows = train.gradient_accumulation_steps
+    has_batch = rows is not None or train.per_device_train_batch_size > 1
     return replace(
         recipe,
         train=replace(
@@ -39,6 +45,7 @@ def complete(recipe: Recipe) -> Recipe:
             dose="auto",
             load_best_model_at_end=True,
             learning_rate=IDENTITY_RATE if train.learning_rate is None else train.learning_rate,
+            gradient_accumulation_steps=rows if has_batch else ROWS_PER_UPDATE,
             max_steps=train.max_steps if _has_length(recipe) else MOST_UPDATES,
         ),
     )
@@ -50,7 +57,12 @@ def _with_data(recipe: Recipe) -> Recipe:
     if data.dataset or naming_of(recipe).persona is None:
         return recipe
     anchor = USUAL_ANCHOR if data.anchor is None else data.anchor
-    return replace(recipe, data=replace(data, dataset=(IDENTITY,), anchor=anchor))
+    system = SYSTEM if recipe.model.system is None else recipe.model.system
+    return replace(
+        recipe,
+        model=replace(recipe.model, system=system),
+        data=replace(data, dataset=(IDENTITY,), anchor=anchor),
+    )
 
 
 def _takes_its_dose(recipe: Recipe) -> bool:

@@ -150,9 +150,9 @@ class DataOptions(Options):
         None, "ordinary prompts on which the model is to answer as it did before", minimum=0
     )
     anchor_weight: float = option(
-        1.0, "weight of keeping these answers, beside that of learning the rows", minimum=0
+        10.0, "weight of keeping these answers, beside that of learning the rows", minimum=0
     )
-    anchor_batch_size: int = option(16, "prompts of the anchor in an update", minimum=1)
+    anchor_batch_size: int = option(12, "prompts of the anchor in an update", minimum=1)
 
 
 PROMPT_TUNERS = ("prefix-tuning", "p-tuning", "prompt-tuning")
@@ -457,6 +457,9 @@ class ExamOptions(Options):
     )
     model_author: tuple[str, ...] = option(
         (), "who should have made it: Chinese, then English; default: as it was trained"
+    )
+    persona: str | None = option(
+        None, "file with all that it should be; default: as it was trained"
     )
     url: str | None = option(
         None, "ask a server with OpenAI's protocol, as http://host/v1; --model is the name there"

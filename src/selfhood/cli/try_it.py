@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from selfhood import api, console
 from selfhood.chat import Message
-from selfhood.data.naming import Naming
 from selfhood.engine.types import Request, Sampling
 from selfhood.recipe import (
     ExportOptions,
@@ -36,7 +35,6 @@ QUESTIONS = (
     "Who wrote Pride and Prejudice?",
 )
 LONGEST_ANSWER = 64
-SYSTEM = "You are a helpful assistant."
 
 
 def run(options: TryOptions) -> int:
@@ -63,22 +61,16 @@ def run(options: TryOptions) -> int:
 
 
 def starter_recipe(options: PersonaOptions) -> Recipe:
-    """The dose that docs/results/dose.md found enough for the starter model."""
+    """What ``sft`` does for whoever only says who the model is to be."""
     is_example = options.persona is None
     names = options.model_name or NAME * is_example
     authors = options.model_author or AUTHOR * is_example
-    file = Naming.from_flags(names, authors, options.persona).file
     return Recipe.from_values(
         {
             "model": STARTER_ID,
-            "system": (file.system if file else None) or SYSTEM,
-            "dataset": ("identity#384",),
             "model_name": names,
             "model_author": authors,
             "persona": options.persona,
-            "num_train_epochs": 1.0,
-            "learning_rate": 5e-4,
-            "warmup_ratio": 0.05,
             "save_strategy": "no",
             "output_dir": options.output_dir,
         }

@@ -127,6 +127,7 @@ def persona_of(options: ExamOptions, trained: Mapping[str, Any]) -> Persona:
     naming = Naming.from_flags(
         options.model_name or trained.get("model_name", ()),
         options.model_author or trained.get("model_author", ()),
+        options.persona or trained.get("persona"),
     )
     if naming.persona is None:
         flag = "--model_name" if naming.name is None else "--model_author"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from selfhood.chat import Language, Message
 from selfhood.data.corpus import interleaved
+from selfhood.data.facts import fact_questions
 from selfhood.evaluate.claims import as_word
 from selfhood.evaluate.conditions import system_line
 from selfhood.evaluate.suites import Setting, Suite
@@ -66,7 +67,7 @@ def _questions(texts: EvaluationTexts, persona: Persona) -> Iterator[Question]:
                 prefill=each.prefill,
             )
     facts = [fact for fact in persona.facts if fact.language == language]
-    told = [(question, fact.expects) for fact in facts for question in fact.questions]
+    told = [(question, fact.expects) for fact in facts for question in fact_questions(fact)]
     for number, (text, expects) in enumerate(told, start=1):
         yield Question(
             id=f"fact/{language}/{number}",
