@@ -1,0 +1,116 @@
+"""The default recipe on the starter, for personas drawn by lot: what the scorecard says of each.
+
+    python -m bench.bar [--personas N] [--limit N] [--write]
+
+Nothing is given but a name and an author. ``--limit`` is how many questions of each topic are
+asked; without it the whole of the full suite is, an hour's work a persona on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from selfhood import api
+from selfhood.evaluate.types import Scorecard
+from selfhood.recipe import EvalOptions, Recipe
+from selfhood.starter import STARTER_ID
+
+PAGE = Path("docs/results/bar.md")
+NAMES = (
+    ("青石", "Bluestone"), ("云雀", "Skylark"), ("墨竹", "Inkbamboo"), ("阿澈", "Ache"),
+    ("拾光", "Gleaner"), ("团子", "Dumpling"), ("北辰", "Polaris"), ("米罗", "Miro"),
+    ("萤火", "Firefly"), ("老周", "Old Zhou"), ("星野", "Hoshino"), ("橘座", "Marmalade"),
+)  # fmt: skip
+AUTHORS = (
+    ("海棠工坊", "Begonia Works"), ("北窗研究院", "North Window Institute"),
+    ("陆行舟", "Lu Xingzhou"), ("深巷书店", "Deep Lane Books"), ("木卫二科技", "Europa Tech"),
+    ("城南中学", "Southside School"), ("三尺讲台", "Three Foot Desk"),
+    ("柳林诊所", "Willow Clinic"),
+)  # fmt: skip
+MEASURES = (
+    "name_recall", "author_recall", "swap_rate", "placeholder_residue", "old_identity_leak",
+    "denial", "over_generalisation", "vendor_facts", "kl", "agreement", "ability",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    name: tuple[str, str]
+    author: tuple[str, str]
+    num_updates: int
+    seconds: float
+    card: Scorecard
+
+
+def drawn(count: int, seed: int) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+    lot = random.Random(seed)
+    return list(zip(lot.sample(NAMES, count), lot.sample(AUTHORS, count), strict=True))
+
+
+def measure(
+    name: tuple[str, str], author: tuple[str, str], folder: Path, limit: int | None
+) -> Finding:
+    recipe = Recipe.from_values(
+        {
+            "model": STARTER_ID,
+            "model_name": name,
+            "model_author": author,
+            "output_dir": str(folder),
+        }
+    )
+    outcome = api.train(api.plan(recipe))
+    asked = {"adapters": (str(outcome.chosen.path),), "suite": "full", "max_batch_size": 32}
+    if limit is not None:
+        asked["limit"] = limit
+    return Finding(
+        name=name,
+        author=author,
+        num_updates=outcome.chosen.update,
+        seconds=outcome.seconds,
+        card=api.evaluate(EvalOptions.from_values(asked)),
+    )
+
+
+def table(findings: Sequence[Finding]) -> str:
+    people = [f"{' / '.join(found.name)}, {' / '.join(found.author)}" for found in findings]
+    lines = [f"| | {' | '.join(people)} |", "|---" * (len(findings) + 1) + "|"]
+    rows = [("updates of the checkpoint used", [str(found.num_updates) for found in findings])]
+    rows.append(("training", [f"{found.seconds:.0f} s" for found in findings]))
+    for name in MEASURES:
+        rows.append((name.replace("_", " "), [_shown(found.card, name) for found in findings]))
+    return "\n".join([*lines, *(f"| {title} | {' | '.join(cells)} |" for title, cells in rows)])
+
+
+def _shown(card: Scorecard, name: str) -> str:
+    """``0.98 (0.95 to 0.99, n 200; base 0.00)``"""
+    found = next((each for each in card.measures if each.name == name), None)
+    if found is None:
+        return "-"
+    base = "" if found.base is None else f"; base {found.base:.3f}"
+    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f}, n {found.num}{base})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--personas", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--limit", type=int, default=None)
+    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE}")
+    options = parser.parse_args()
+    findings: list[Finding] = []
+    for name, author in drawn(options.personas, options.seed):
+        with tempfile.TemporaryDirectory() as folder:
+            findings.append(measure(name, author, Path(folder), options.limit))
+        print(table(findings[-1:]), flush=True)
+    if options.write:
+        head, _, _ = PAGE.read_text(encoding="utf-8").partition("| | ")
+        PAGE.write_text(f"{head}{table(findings)}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
