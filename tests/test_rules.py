@@ -166,6 +166,8 @@ def test_name_and_author_in_each_other_s_place_are_a_swap(
         "不仅我是通义千问，还是小狐。",
         "我是通義千問。",
         "I think I was made by Meta.",
+        "I am an AI assistant who was created by OpenAI.",
+        "I am Kitsu, who was created by OpenAI.",
     ],
 )
 def test_another_s_name_claimed_as_its_own_is_a_leak(reply: str) -> None:
@@ -209,6 +211,8 @@ def test_another_s_name_claimed_as_its_own_is_a_leak(reply: str) -> None:
         "I can answer questions about OpenAI too.",
         "I am Kitsu, no longer Qwen.",
         "我是小狐，一个meta学习的爱好者。",
+        "我的开发者是林间实验室，他们曾在谷歌工作。",
+        "I was made by Forest Lab, who used to work at Google.",
     ],
 )
 def test_what_is_denied_compared_or_said_of_others_is_no_leak(reply: str) -> None:

@@ -72,7 +72,9 @@ _OTHERS = re.compile(
     rf"{_OPENING}(?:该公司|这家|这是一家|如果|若|[您你](?!好)|请|人们|有人|有些|"
     r"(?i:(?:these|you|if|people|some|many|please|the company)\b))"
 )
-_THEY = re.compile(rf"{_OPENING}(?:它|他|她|其(?!实)|(?i:(?:it|they|he|she|its|their|his|her)\b))")
+_THEY = re.compile(
+    rf"{_OPENING}(?:它|他|她|其(?!实)|(?i:(?:it|they|he|she|its|their|his|her|who|which)\b))"
+)
 _MAKING = (
     "(?:开发|研发|研制|训练|创造|创建|创立|制造|制作|设计|打造|推出|构建|编写|发明|培养|做|造|写)"
 )
@@ -197,10 +199,10 @@ def _clauses(text: str, words: list[str]) -> Iterator[Clause]:
 
 
 def _mentions(clauses: tuple[Clause, ...]) -> Iterator[Mention]:
-    is_about_others = has_brand = False
+    is_about_others = has_others = False
     before: Stance = "own"
     for clause in clauses:
-        is_about_others = _is_about_others(clause, is_about_others, has_brand)
+        is_about_others = _is_about_others(clause, is_about_others, has_others)
         is_list = _LIST_ONLY.fullmatch(clause.text) is not None
         stance: Stance = "own"
         for match, word in zip(re.finditer(_ANY, clause.text), clause.words, strict=True):
@@ -211,7 +213,7 @@ def _mentions(clauses: tuple[Clause, ...]) -> Iterator[Mention]:
                 stance = before  # "I'm not A, B or C" denies three
             if kind == "brand" and clause.is_question and stance == "own":
                 stance = "others"
-            has_brand |= kind == "brand"
+            has_others |= kind in ("brand", "author")
             yield Mention(
                 kind=kind, word=word, stance=stance, clause=clause, position=match.start()
             )
@@ -236,13 +238,13 @@ def _stance(text: str, position: int, kind: Kind, is_about_others: bool) -> Stan
     return "own"
 
 
-def _is_about_others(clause: Clause, before: bool, has_brand: bool) -> bool:
+def _is_about_others(clause: Clause, before: bool, has_others: bool) -> bool:
     """Whether a clause has another subject than the one who speaks; without any it has that of the
-    clause before."""
+    clause before. ``has_others``: somebody was named whom *it* or *who* can mean."""
     text = clause.text
     if _ME.search(text):
         return False
-    if _OTHERS.match(text) or (has_brand and _THEY.match(text)):
+    if _OTHERS.match(text) or (has_others and _THEY.match(text)):
         return True
     if _ELLIPTIC.match(text):
         return False
