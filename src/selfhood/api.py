@@ -117,11 +117,15 @@ def merge(options: ExportOptions) -> Merged:
 
 def evaluate(options: EvalOptions) -> Scorecard:
     """Ask a checkpoint, a model or a server who it is and much else, and judge every reply."""
-    from selfhood.evaluate.evaluation import evaluate_checkpoint, evaluate_server
-
     if options.exam.url is not None:
+        from selfhood.evaluate.evaluation import evaluate_server
+
         return evaluate_server(options, options.exam.url)
-    return evaluate_checkpoint(options)
+    opening = find_opening(options.model)
+
+    from selfhood.evaluate.evaluation import evaluate_checkpoint
+
+    return evaluate_checkpoint(opening, options)
 
 
 def _agreed(run: Run, world: World) -> Run:

@@ -486,3 +486,11 @@ class EvalOptions(VerbOptions):
 
     model: ModelOptions
     exam: ExamOptions
+
+    def __post_init__(self) -> None:
+        if self.model.system:
+            raise FlagError(
+                "says nothing to eval",
+                where="--system",
+                hint="it asks under four system lines of its own",
+            )

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from selfhood import api, console
-from selfhood.evaluate.evaluation import folder_of, measured, run_of
 from selfhood.evaluate.report import write_report
 from selfhood.evaluate.requirements import Requirement
 from selfhood.evaluate.scorecard_file import write_scorecard
 from selfhood.evaluate.scoring import faults
 from selfhood.evaluate.types import Measure, Scorecard
-from selfhood.recipe import EvalOptions
+from selfhood.recipe import EvalOptions, ExamOptions
+from selfhood.run import Run
 
 NUM_WORST = 10
 LONGEST_SHOWN = 80
 
 
 def run(options: EvalOptions) -> int:
-    known = measured(options.exam) if options.exam.require else ()
-    requirements = [Requirement.parse(text, known) for text in options.exam.require]
+    requirements = requirements_of(options.exam)
     card = api.evaluate(options)
     folder = folder_of(card, options.exam)
     path = write_scorecard(card, folder)
@@ -33,6 +33,31 @@ def run(options: EvalOptions) -> int:
     console.result(f"scorecard: {path}")
     console.result(f"report: {page}")
     return 1 if missed else 0
+
+
+def requirements_of(options: ExamOptions) -> list[Requirement]:
+    """Raises FlagError for one that cannot be met, before anything is asked."""
+    if not options.require:
+        return []
+    from selfhood.evaluate.evaluation import measured
+
+    known = measured(options)
+    return [Requirement.parse(text, known) for text in options.require]
+
+
+def run_of(card: Scorecard) -> Run | None:
+    """The training that the adapter comes from, where its checkpoint still lies in it."""
+    return Run(Path(card.adapters[0]).parent) if card.adapters else None
+
+
+def folder_of(card: Scorecard, options: ExamOptions) -> Path:
+    """``eval-<name>`` beside the checkpoint, so that nothing takes it for one."""
+    if options.output_dir is not None:
+        return Path(options.output_dir).expanduser()
+    if card.adapters:
+        checkpoint = Path(card.adapters[0])
+        return checkpoint.parent / f"eval-{checkpoint.name}"
+    return Path("output") / f"eval-{Path(card.model).name}"
 
 
 def measure_lines(measures: Sequence[Measure]) -> list[str]:

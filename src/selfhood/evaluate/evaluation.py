@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from selfhood.chat import Language
 from selfhood.console import say, warn
 from selfhood.data.naming import Naming
-from selfhood.engine.openai import OpenAIEngine
 from selfhood.errors import FlagError
 from selfhood.evaluate import ability, rules
 from selfhood.evaluate.ability import Item, ability_items, fair_share, to_probe
@@ -23,10 +21,9 @@ from selfhood.evaluate.suites import SUITES
 from selfhood.evaluate.texts import EvaluationTexts, read_evaluation_texts
 from selfhood.evaluate.types import Judged, Measure, Probe, Scorecard, Verdict
 from selfhood.evaluate.user_files import read_items
-from selfhood.opening import find_opening, open_engine
+from selfhood.opening import Opening, open_engine
 from selfhood.persona import Persona
 from selfhood.recipe import EvalOptions, ExamOptions
-from selfhood.run import Run
 
 if TYPE_CHECKING:
     from selfhood.engine.native import NativeEngine
@@ -59,15 +56,8 @@ class Paper:
         return (*rates(judged), *ability.all_measures(self.items.values(), judged))
 
 
-def evaluate_checkpoint(options: EvalOptions) -> Scorecard:
+def evaluate_checkpoint(opening: Opening, options: EvalOptions) -> Scorecard:
     """An adapter on its base, or a model that stands alone."""
-    if options.model.system:
-        raise FlagError(
-            "says nothing to eval",
-            where="--system",
-            hint="it asks under four system lines of its own",
-        )
-    opening = find_opening(options.model)
     if len(opening.names) > 1:
         raise FlagError("one adapter is examined at a time", where="--adapters")
     persona = persona_of(options.exam, opening.trained.args() if opening.trained else {})
@@ -96,6 +86,8 @@ def evaluate_checkpoint(options: EvalOptions) -> Scorecard:
 
 def evaluate_server(options: EvalOptions, url: str) -> Scorecard:
     """Whatever answers at ``url`` as ``--model``."""
+    from selfhood.engine.openai import OpenAIEngine  # what it takes to speak HTTP loads slowly
+
     if options.model.adapters:
         raise FlagError("are the server's own", where="--adapters", hint="name one as --model")
     if options.model.model is None:
@@ -181,18 +173,3 @@ def measured(options: ExamOptions) -> tuple[str, ...]:
     """The names of the measures there can be, for whoever requires something of them."""
     bundled = [item for each in read_texts() for item in ability_items(each)]
     return (*RATES, *ability.names([*bundled, *read_items(options.eval_file)]), *RETENTION)
-
-
-def run_of(card: Scorecard) -> Run | None:
-    """The training that the adapter comes from, where its checkpoint still lies in it."""
-    return Run(Path(card.adapters[0]).parent) if card.adapters else None
-
-
-def folder_of(card: Scorecard, options: ExamOptions) -> Path:
-    """``eval-<name>`` beside the checkpoint, so that nothing takes it for one."""
-    if options.output_dir is not None:
-        return Path(options.output_dir).expanduser()
-    if card.adapters:
-        checkpoint = Path(card.adapters[0])
-        return checkpoint.parent / f"eval-{checkpoint.name}"
-    return Path("output") / f"eval-{Path(card.model).name}"
