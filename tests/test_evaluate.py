@@ -61,6 +61,19 @@ def test_a_checkpoint_knows_who_it_should_be(
     assert "Identity scorecard" in (folder / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_persona_s_file_says_what_else_is_asked(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    persona = tmp_path / "persona.json"
+    asked = {"ask": ["How old are you?"], "answer": "I am three.", "expects": ["three"]}
+    about = {"name": "Rin", "author": "Nobody", "facts": {"en": [asked, asked]}}
+    persona.write_text(json.dumps(about), encoding="utf-8")
+    words = ["--persona", str(persona), "--output_dir", str(tmp_path), "--compare_base", "false"]
+    assert main(["eval", "--adapters", str(checkpoint), *FEW, *words]) == 0
+    assert "Rin, made by Nobody" in capsys.readouterr().err
+    assert read_scorecard(tmp_path).measure("persona_facts").num == 2
+
+
 def test_an_evaluation_is_not_taken_for_a_checkpoint(checkpoint: Path, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     assert find_checkpoint(str(checkpoint.parent)).path == checkpoint

@@ -115,7 +115,10 @@ def evaluate_server(options: EvalOptions, url: str) -> Scorecard:
 
 
 def persona_of(options: ExamOptions, trained: Mapping[str, Any]) -> Persona:
-    """Who it should be: as typed, or else as the checkpoint remembers."""
+    """Who it should be: as typed, or else as the checkpoint remembers. A file that is typed says
+    all of it."""
+    if options.persona is not None:
+        trained = {}
     naming = Naming.from_flags(
         options.model_name or trained.get("model_name", ()),
         options.model_author or trained.get("model_author", ()),
