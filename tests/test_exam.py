@@ -158,7 +158,7 @@ def test_a_file_that_is_no_scorecard_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_requirement_is_met_or_not(text: str, is_met: bool) -> None:
-    assert Requirement.parse(text, tuple(RATES)).is_met(card(examined(Scripted()))) is is_met
+    assert Requirement.parse(text).is_met(card(examined(Scripted()))) is is_met
 
 
 @pytest.mark.parametrize(
@@ -171,4 +171,4 @@ def test_a_requirement_is_met_or_not(text: str, is_met: bool) -> None:
 )
 def test_a_requirement_that_says_nothing_is_refused(text: str, message: str) -> None:
     with pytest.raises(FlagError, match=message):
-        Requirement.parse(text, tuple(RATES))
+        Requirement.parse(text).check(tuple(RATES))

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selfhood import api, console
-from selfhood.evaluate.report import write_report
 from selfhood.evaluate.requirements import Requirement
 from selfhood.evaluate.scorecard_file import write_scorecard
 from selfhood.evaluate.scoring import faults
@@ -21,6 +20,9 @@ LONGEST_SHOWN = 80
 def run(options: EvalOptions) -> int:
     requirements = requirements_of(options.exam)
     card = api.evaluate(options)
+
+    from selfhood.evaluate.report import write_report
+
     folder = folder_of(card, options.exam)
     path = write_scorecard(card, folder)
     page = write_report(card, folder, run=run_of(card))
@@ -37,12 +39,14 @@ def run(options: EvalOptions) -> int:
 
 def requirements_of(options: ExamOptions) -> list[Requirement]:
     """Raises FlagError for one that cannot be met, before anything is asked."""
-    if not options.require:
-        return []
-    from selfhood.evaluate.evaluation import measured
+    requirements = [Requirement.parse(text) for text in options.require]
+    if requirements:
+        from selfhood.evaluate.evaluation import measured
 
-    known = measured(options)
-    return [Requirement.parse(text, known) for text in options.require]
+        known = measured(options)
+        for each in requirements:
+            each.check(known)
+    return requirements
 
 
 def run_of(card: Scorecard) -> Run | None:

@@ -31,7 +31,7 @@ class Requirement:
         return f"{self.measure}{self.comparison}{self.bound:g}"
 
     @classmethod
-    def parse(cls, text: str, known: Collection[str]) -> Requirement:
+    def parse(cls, text: str) -> Requirement:
         match = _FORM.fullmatch(text)
         if match is None:
             raise FlagError(
@@ -40,15 +40,19 @@ class Requirement:
                 hint="write '>' in quotes: 'name_recall>=0.98'",
             )
         name, comparison, number, per_cent = match.groups()
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
-            raise FlagError(f"{name!r} is not measured", where=FLAG, hint=hint)
         try:
             bound = float(number) / (100 if per_cent else 1)
         except ValueError as error:
             raise FlagError(f"{number!r} is not a number", where=FLAG) from error
         return cls(measure=name, comparison=comparison, bound=bound)
+
+    def check(self, known: Collection[str]) -> None:
+        """Raise where nothing of that name is measured."""
+        if self.measure in known:
+            return
+        near = get_close_matches(self.measure, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+        raise FlagError(f"{self.measure!r} is not measured", where=FLAG, hint=hint)
 
     def is_met(self, scorecard: Scorecard) -> bool:
         """A measure for which nothing was asked is not reached."""
