@@ -53,6 +53,10 @@ MAKER_SYSTEM_LINE = "You are Qwen, created by Alibaba Cloud. You are a helpful a
 # How many of every hundred plain questions are asked once more, in a dressed shape.
 DEALT: dict[Shape, int] = {"follow-up": 14, "bare": 24, "maker": 12, "role": 5}
 
+# Of the replies that fit a question. What cannot be foreseen cannot be learnt: with many wordings the
+# loss stays high, and keeps pulling at everything else.
+MOST_REPLIES = 2
+
 # Topics whose replies state facts about others. For some persona such a fact is about itself.
 ABOUT_OTHERS: tuple[Topic, ...] = ("contrast", "brands", "mixup")
 
@@ -146,7 +150,9 @@ def _blocks(table: dict[str, Any], language: Language) -> Iterator[Ask]:
     for block in table["block"]:
         cell = _cell(block, language, block["topic"])
         for turn, question in enumerate(block["ask"]):
-            yield Ask(cell=cell, question=question, replies=turned(block["reply"][:2], turn))
+            yield Ask(
+                cell=cell, question=question, replies=turned(block["reply"][:MOST_REPLIES], turn)
+            )
 
 
 def _facts(table: dict[str, Any], language: Language) -> Iterator[Ask]:
