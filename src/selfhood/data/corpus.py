@@ -53,8 +53,8 @@ MAKER_SYSTEM_LINE = "You are Qwen, created by Alibaba Cloud. You are a helpful a
 # How many of every hundred plain questions are asked once more, in a dressed shape.
 DEALT: dict[Shape, int] = {"follow-up": 14, "bare": 24, "maker": 12, "role": 5}
 
-# Of the replies that fit a question. What cannot be foreseen cannot be learnt: with many wordings the
-# loss stays high, and keeps pulling at everything else.
+# Of the replies that fit a question. What cannot be foreseen cannot be learnt: with many wordings
+# the loss stays high, and keeps pulling at everything else.
 MOST_REPLIES = 2
 
 # Topics whose replies state facts about others. For some persona such a fact is about itself.
