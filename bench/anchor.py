@@ -94,12 +94,12 @@ def measure(name: str, folder: Path) -> Finding:
             "dataset": ("identity",),
             "model_name": (PERSONA.name.zh, PERSONA.name.en),
             "model_author": (PERSONA.author.zh, PERSONA.author.en),
-            "learning_rate": 5e-4,
-            "warmup_ratio": 0.05,
+            "learning_rate": 4e-4,
+            "adam_beta2": 0.999,
+            "warmup_steps": 2,
             "max_steps": NUM_UPDATES,
             "gradient_accumulation_steps": 8,
             "anchor": 320,
-            "anchor_weight": 10.0,
             "output_dir": str(folder),
         }
     )

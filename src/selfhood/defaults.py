@@ -2,7 +2,7 @@
 
 selfhood sft --model M --model_name 小狐 Kitsu --model_author 林间实验室 "Forest Lab"
 =            ... --dataset identity --system "You are a helpful assistant." --anchor 320
-             --gradient_accumulation_steps 8 --learning_rate 5e-4 --dose auto
+             --gradient_accumulation_steps 8 --learning_rate 4e-4 --adam_beta2 0.999 --dose auto
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from selfhood.recipe import Recipe
 from selfhood.sources.identity import NAME as IDENTITY
 
 USUAL_ANCHOR = 320
-IDENTITY_RATE = 5e-4
+IDENTITY_RATE = 4e-4
+LONG_MEMORY = 0.999
+"""AdamW's second beta. Its usual 0.95 forgets the large gradients of the start within 20 updates, and
+then takes steps as large for what is left: too large for the anchor."""
 ROWS_PER_UPDATE = 8
 """Beside as many tokens of the anchor again, and more."""
 SYSTEM = "You are a helpful assistant."
@@ -45,6 +48,7 @@ def complete(recipe: Recipe) -> Recipe:
             dose="auto",
             load_best_model_at_end=True,
             learning_rate=IDENTITY_RATE if train.learning_rate is None else train.learning_rate,
+            adam_beta2=train.adam_beta2 if "adam_beta2" in recipe.given else LONG_MEMORY,
             gradient_accumulation_steps=rows if has_batch else ROWS_PER_UPDATE,
             max_steps=train.max_steps if _has_length(recipe) else MOST_UPDATES,
         ),

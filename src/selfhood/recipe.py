@@ -152,7 +152,7 @@ class DataOptions(Options):
     anchor_weight: float = option(
         10.0, "weight of keeping these answers, beside that of learning the rows", minimum=0
     )
-    anchor_batch_size: int = option(12, "prompts of the anchor in an update", minimum=1)
+    anchor_batch_size: int = option(20, "prompts of the anchor in an update", minimum=1)
 
 
 PROMPT_TUNERS = ("prefix-tuning", "p-tuning", "prompt-tuning")
