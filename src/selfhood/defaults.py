@@ -18,7 +18,7 @@ from selfhood.sources.identity import NAME as IDENTITY
 USUAL_ANCHOR = 320
 IDENTITY_RATE = 4e-4
 LONG_MEMORY = 0.999
-"""AdamW's second beta. Its usual 0.95 forgets the large gradients of the start within 20 updates, and
+"""AdamW's second beta. Its usual 0.95 forgets the large gradients of the start in 20 updates, and
 then takes steps as large for what is left: too large for the anchor."""
 ROWS_PER_UPDATE = 8
 """Beside as many tokens of the anchor again, and more."""
