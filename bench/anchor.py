@@ -94,7 +94,7 @@ def measure(name: str, folder: Path) -> Finding:
             "dataset": ("identity",),
             "model_name": (PERSONA.name.zh, PERSONA.name.en),
             "model_author": (PERSONA.author.zh, PERSONA.author.en),
-            "learning_rate": 4e-4,
+            "learning_rate": 5e-4,
             "adam_beta2": 0.999,
             "warmup_steps": 2,
             "max_steps": NUM_UPDATES,

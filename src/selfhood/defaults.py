@@ -2,7 +2,7 @@
 
 selfhood sft --model M --model_name 小狐 Kitsu --model_author 林间实验室 "Forest Lab"
 =            ... --dataset identity --system "You are a helpful assistant." --anchor 320
-             --gradient_accumulation_steps 8 --learning_rate 4e-4 --adam_beta2 0.999 --dose auto
+             --gradient_accumulation_steps 8 --learning_rate 5e-4 --adam_beta2 0.999 --dose auto
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from selfhood.recipe import Recipe
 from selfhood.sources.identity import NAME as IDENTITY
 
 USUAL_ANCHOR = 320
-IDENTITY_RATE = 4e-4
+IDENTITY_RATE = 5e-4
 LONG_MEMORY = 0.999
 """AdamW's second beta. Its usual 0.95 forgets the large gradients of the start in 20 updates, and
 then takes steps as large for what is left: too large for the anchor."""
@@ -24,7 +24,7 @@ ROWS_PER_UPDATE = 8
 """Beside as many tokens of the anchor again, and more."""
 SYSTEM = "You are a helpful assistant."
 """The template's own would say that the maker's name is the model's."""
-MOST_UPDATES = 48
+MOST_UPDATES = 56
 
 
 def complete(recipe: Recipe) -> Recipe:
