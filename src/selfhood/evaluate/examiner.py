@@ -1,9 +1,9 @@
 """The examiner of ``--dose auto``: quick enough to be asked every few updates.
 
     1  is the right name and maker likelier than the old ones, word for word?     a few short passes
-    2  two dozen short greedy replies, judged by the scorecard's rules            one batch
-    3  the same for ordinary questions: is anything of it said there?             one batch
-    4  the divergence on replies that the anchor does not hold                    one pass
+    2  four dozen short greedy replies, half of them to ordinary questions,
+       judged by the scorecard's rules                                            one batch
+    3  the divergence on replies that the anchor does not hold                    one pass
 
 While the first says no, nobody waits for the others. None of its questions is trained, and none is
 on the scorecard: a run that stops when they pass has not been fitted to what will judge it.
@@ -38,8 +38,10 @@ ADAPTER = "default"  # as peft calls the one that is trained
 REPLY_TOKENS = 24
 NUM_ORDINARY = 24
 PASS_TOKENS = 1024
-LEAST_RIGHT = 0.95
-"""Of the replies about itself. Of the ordinary ones none may speak of it."""
+LEAST_RIGHT = 0.9
+"""Of the replies about itself."""
+MOST_LEAKS = 0.05
+"""Of the ordinary replies: one in two dozen, which are the closest to the persona that we know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +99,14 @@ class IdentityExaminer:
 
     def _asked(self, loaded: Loaded) -> Examination:
         engine = NativeEngine(loaded, self._renderer)
-        own = [*self._own_probes()]
-        verdicts = self._judged(engine, own)
-        ordinary = self._judged(engine, [*self._ordinary_probes()])
+        verdicts = self._judged(engine, [*self._own_probes(), *self._ordinary_probes()])
 
         def right(measure: str) -> float:
             found = [each.is_good for each in verdicts if each.measure == measure]
             return sum(found) / len(found)
 
         name, author, denial = right("name_recall"), right("author_recall"), right("denial")
-        leaks = sum(not each.is_good for each in ordinary) / len(ordinary)
+        leaks = 1 - right("over_generalisation")
         is_own = all(
             each.is_good
             for each in verdicts
@@ -118,7 +118,7 @@ class IdentityExaminer:
             denial=denial,
             leaks=leaks,
             kl=self._drift(loaded),
-            has_passed=is_own and min(name, author, denial) >= LEAST_RIGHT and leaks == 0,
+            has_passed=is_own and min(name, author, denial) >= LEAST_RIGHT and leaks <= MOST_LEAKS,
         )
 
     def _own_probes(self) -> Iterator[Probe]:
