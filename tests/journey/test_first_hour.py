@@ -110,6 +110,15 @@ def test_the_model_answers_held_out_questions_with_its_new_identity(
     assert found.over_generalised <= 0.35, found
 
 
+def without_the_cut(code: str) -> str:
+    """The code without a last line that the limit on new tokens cut in two."""
+    try:
+        compile(code, "reply", "exec")
+    except SyntaxError:
+        return code.rpartition("\n")[0]
+    return code
+
+
 def test_it_still_counts_and_writes_code(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(trained.folder)
     typed = "What is 17 + 25?\nWrite a Python function is_even(n). Only the code.\n"
@@ -119,7 +128,7 @@ def test_it_still_counts_and_writes_code(trained: Trained, monkeypatch: pytest.M
     )  # fmt: skip
     number, code = answers(Path("able.jsonl"))
     assert "42" in number
-    body = code.partition("```python")[2].partition("```")[0] or code
+    body = without_the_cut(code.partition("```python")[2].partition("```")[0] or code)
     check = subprocess.run(
         [sys.executable, "-I", "-c", f"{body}\nassert is_even(4) and not is_even(3)"],
         timeout=20,
