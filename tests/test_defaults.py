@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from selfhood.defaults import MOST_UPDATES, USUAL_ANCHOR, complete
+from selfhood.data.anchor_rows import USUAL_NUMBER
+from selfhood.defaults import MOST_UPDATES, complete
 from selfhood.errors import FlagError
 from selfhood.recipe import Recipe
 
@@ -20,7 +21,7 @@ def completed(**flags: Any) -> Recipe:
 def test_a_name_and_an_author_are_enough() -> None:
     recipe = completed(**WHO)
     assert recipe.data.dataset == ("identity",)
-    assert recipe.data.anchor == USUAL_ANCHOR
+    assert recipe.data.anchor == USUAL_NUMBER
     assert recipe.train.dose == "auto"
     assert recipe.train.max_steps == MOST_UPDATES
 
@@ -29,7 +30,7 @@ def test_a_name_and_an_author_are_enough() -> None:
 def test_who_says_how_long_gets_exactly_that(length: dict[str, Any]) -> None:
     recipe = completed(**WHO, **length)
     assert recipe.train.dose is None
-    assert recipe.data.anchor == USUAL_ANCHOR
+    assert recipe.data.anchor == USUAL_NUMBER
 
 
 def test_a_users_own_rows_are_all_trained() -> None:

@@ -9,21 +9,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from selfhood.data.anchor_rows import USUAL_NUMBER
+from selfhood.data.corpus import HELPFUL_SYSTEM_LINE
 from selfhood.data.mixture import is_anchor, parse_spec
 from selfhood.data.naming import naming_of
 from selfhood.errors import FlagError
 from selfhood.recipe import Recipe
 from selfhood.sources.identity import NAME as IDENTITY
 
-USUAL_ANCHOR = 320
 IDENTITY_RATE = 5e-4
 LONG_MEMORY = 0.999
 """AdamW's second beta. Its usual 0.95 forgets the large gradients of the start in 20 updates, and
 then takes steps as large for what is left: too large for the anchor."""
 ROWS_PER_UPDATE = 8
 """Beside as many tokens of the anchor again, and more."""
-SYSTEM = "You are a helpful assistant."
-"""The template's own would say that the maker's name is the model's."""
 MOST_UPDATES = 56
 
 
@@ -60,8 +59,9 @@ def _with_data(recipe: Recipe) -> Recipe:
     data = recipe.data
     if data.dataset or naming_of(recipe).persona is None:
         return recipe
-    anchor = USUAL_ANCHOR if data.anchor is None else data.anchor
-    system = SYSTEM if recipe.model.system is None else recipe.model.system
+    anchor = USUAL_NUMBER if data.anchor is None else data.anchor
+    # The template's own line would say that the maker's name is the model's.
+    system = HELPFUL_SYSTEM_LINE if recipe.model.system is None else recipe.model.system
     return replace(
         recipe,
         model=replace(recipe.model, system=system),

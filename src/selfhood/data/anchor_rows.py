@@ -6,11 +6,10 @@ from itertools import cycle, islice
 
 from selfhood.chat import Conversation, Message
 from selfhood.data.anchor_prompts import anchor_prompts
-from selfhood.data.corpus import MAKER_SYSTEM_LINE, NO_SYSTEM_LINE
+from selfhood.data.corpus import HELPFUL_SYSTEM_LINE, MAKER_SYSTEM_LINE, NO_SYSTEM_LINE
 from selfhood.persona import Persona
 
 USUAL_NUMBER = 320
-HELPFUL_SYSTEM_LINE = "You are a helpful assistant."
 
 # None is the run's own, if it has one.
 SYSTEM_LINES = (None, NO_SYSTEM_LINE, None, HELPFUL_SYSTEM_LINE, None, MAKER_SYSTEM_LINE)

@@ -48,6 +48,7 @@ ASKERS: tuple[Asker, ...] = get_args(Asker)
 SHAPES: tuple[Shape, ...] = get_args(Shape)
 
 NO_SYSTEM_LINE = ""
+HELPFUL_SYSTEM_LINE = "You are a helpful assistant."
 MAKER_SYSTEM_LINE = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 
 # How many of every hundred plain questions are asked once more, in a dressed shape.

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from selfhood.data.corpus import MAKER_SYSTEM_LINE, NO_SYSTEM_LINE
+from selfhood.data.corpus import HELPFUL_SYSTEM_LINE, MAKER_SYSTEM_LINE, NO_SYSTEM_LINE
 
 Condition = Literal["none", "helpful", "maker", "role"]
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
-HELPFUL_SYSTEM_LINE = "You are a helpful assistant."
 
 
 def system_line(condition: Condition, *, roles: Sequence[str], number: int) -> str:

@@ -33,7 +33,7 @@ from selfhood.model.adapters import speaking_as
 from selfhood.model.load import Loaded
 from selfhood.training.base_memory import BaseMemory, Recalled
 from selfhood.training.batch import to_batch
-from selfhood.training.forward import BaseForward
+from selfhood.training.forward import Forward
 from selfhood.training.layout import Layout
 from selfhood.training.schedule import Kept
 
@@ -171,7 +171,7 @@ def hidden_states(samples: Sequence[Sample], loaded: Loaded, layout: Layout) -> 
     """(places, D) of the base for each sample, in float32 or the model's own 16 bits."""
     found: list[list[Tensor]] = [[] for _ in samples]
     numbered = [replace(sample, anchor=number) for number, sample in enumerate(samples)]
-    forward = BaseForward(loaded.model, dtype=loaded.dtype)
+    forward = Forward(loaded.model, dtype=loaded.dtype)
     to_tensors = partial(
         to_batch,
         windows=layout.windows,

@@ -51,7 +51,7 @@ class Forward:
         if self._noise_alpha and self._model.training:
             noise_BTD = neftune_noise(batch, self._embed, self._noise_alpha)
             inputs = _embedded(inputs, self._embed(batch.ids_BT) + noise_BTD)
-        virtual = self._virtual_tokens(len(batch.ids_BT))
+        virtual = virtual_tokens(self._model, batch_size=len(batch.ids_BT))
         in_front = 0
         if virtual is not None and virtual.cache is not None:
             inputs = _seen_by_all(inputs, virtual)
@@ -67,9 +67,6 @@ class Forward:
         with self._precision():
             logits_NV: Tensor = self._head(hidden_ND)
         return logits_NV
-
-    def _virtual_tokens(self, batch_size: int) -> VirtualTokens | None:
-        return virtual_tokens(self._model, batch_size=batch_size)
 
     def _run(self, inputs: Inputs, batch: Batch, in_front: int) -> Tensor:
         """At trained positions, which count from the slot after those ``in_front``."""
@@ -116,13 +113,6 @@ class WholeForward(Forward):
         self._is_mixed = False
         self._noise_alpha = None
         self._decoder = self._head = None
-
-
-class BaseForward(Forward):
-    """Of the model under an adapter that is switched off (``speaking_as(model, None)``)."""
-
-    def _virtual_tokens(self, batch_size: int) -> None:
-        return None
 
 
 def _plain(batch: Batch) -> Inputs:
