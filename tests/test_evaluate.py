@@ -134,3 +134,19 @@ def test_a_mistake_is_one_line(
 ) -> None:
     assert main(["eval", *words.split()]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_thinking_model_is_asked_in_both_modes(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    template = Path(__file__).parent / "data" / "qwen3.jinja"
+    model = tiny_model(tmp_path / "thinker")
+    (model / "chat_template.jinja").write_text(template.read_text(encoding="utf-8"))
+    who = ["--model_name", "小狐", "Kitsu", "--model_author", "林间实验室", "Forest Lab"]
+    words = ["--model", str(model), *who, "--output_dir", str(tmp_path), "--limit", "3"]
+    assert main(["eval", *words]) == 0
+    assert "once more, with thinking" in capsys.readouterr().err
+    asked = [each.probe for each in read_scorecard(tmp_path).judged]
+    again = [probe.id for probe in asked if probe.thinking]
+    assert again
+    assert set(again) < {probe.id for probe in asked if probe.thinking is None}

@@ -97,6 +97,12 @@ class Renderer:
         return tuple(segments)
 
     @property
+    def has_two_modes(self) -> bool:
+        """Whether the template lets a model think before it replies, or not."""
+        asked = (Message("user", "?"),)
+        return self._question(asked, True) != self._question(asked, False)
+
+    @property
     def drops_thoughts(self) -> bool:
         """Whether earlier turns lose their block of thoughts, so that only the last is trained."""
         turn = (Message("user", "?"), Message("assistant", "."))

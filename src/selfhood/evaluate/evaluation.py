@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from selfhood.chat import Language
 from selfhood.console import say, warn
 from selfhood.data.naming import Naming
+from selfhood.data.render import Renderer
 from selfhood.errors import FlagError
 from selfhood.evaluate import ability, rules
 from selfhood.evaluate.ability import Item, ability_items, fair_share, to_probe
 from selfhood.evaluate.exam import examine, without_begun
-from selfhood.evaluate.probes import make_probes
+from selfhood.evaluate.probes import in_other_mode, make_probes
 from selfhood.evaluate.sandbox import walls
 from selfhood.evaluate.scoring import RATES, rates, worst_first
 from selfhood.evaluate.suites import SUITES
@@ -64,6 +65,7 @@ def evaluate_checkpoint(opening: Opening, options: EvalOptions) -> Scorecard:
     paper = make_paper(persona, options.exam)
     announce(paper)
     engine = open_engine(opening)
+    paper = in_both_modes(paper, engine.renderer)
     adapter = opening.names[0] if opening.names else None
     asks_base = options.exam.compare_base and adapter is not None
     judged = examine(
@@ -145,6 +147,16 @@ def make_paper(persona: Persona, options: ExamOptions) -> Paper:
         probes=make_probes(persona, texts, suite, limit=options.limit, seed=options.seed),
         items={item.id: item for item in items},
     )
+
+
+def in_both_modes(paper: Paper, renderer: Renderer) -> Paper:
+    """A thinking model is asked who it is both ways; its checkpoint was taught one of them."""
+    if not renderer.has_two_modes:
+        return paper
+    thinks = not renderer.thinking
+    again = in_other_mode(paper.probes, thinking=thinks)
+    say(f"asking   {len(again)} of them once more, {'with' if thinks else 'without'} thinking")
+    return replace(paper, probes=(*paper.probes, *again))
 
 
 def read_texts() -> tuple[EvaluationTexts, ...]:

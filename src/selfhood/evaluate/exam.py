@@ -12,6 +12,7 @@ from selfhood.evaluate.types import Judged, Probe, Speaker, Verdict
 # New tokens: enough to see what the answer is, and not more.
 LONGEST: Mapping[str, int] = {**dict.fromkeys(ABOUT_ITSELF, 48), "neutral": 64, "vendor": 64}
 LONGEST_TASK = 192
+LONGEST_THOUGHT = 512
 TITLES: Mapping[Speaker, str] = {"base": "asking the base", "tuned": "asking"}
 
 Judge = Callable[[Probe, str, str], tuple[Verdict, ...]]
@@ -80,21 +81,25 @@ def begun(probe: Probe) -> str:
 
 def _request(probe: Probe, adapter: str | None, seed: int) -> Request:
     sampling = Sampling(
-        temperature=probe.temperature,
-        max_new_tokens=LONGEST.get(probe.topic, LONGEST_TASK),
-        seed=seed,
+        temperature=probe.temperature, max_new_tokens=_most_tokens(probe), seed=seed
     )
-    return Request(messages=probe.messages, sampling=sampling, adapter=adapter)
+    return Request(
+        messages=probe.messages, sampling=sampling, adapter=adapter, thinking=probe.thinking
+    )
+
+
+def _most_tokens(probe: Probe) -> int:
+    thought = LONGEST_THOUGHT if probe.thinking else 0
+    return thought + LONGEST.get(probe.topic, LONGEST_TASK)
 
 
 def _length(probe: Probe) -> tuple[int, int]:
     """By the tokens of the answer first, then by the characters of the talk."""
-    talk = sum(len(message.content) for message in probe.messages)
-    return LONGEST.get(probe.topic, LONGEST_TASK), talk
+    return _most_tokens(probe), sum(len(message.content) for message in probe.messages)
 
 
 def _is_plainest(probe: Probe) -> bool:
-    return probe.turn == 1 and probe.temperature == 0
+    return probe.turn == 1 and probe.temperature == 0 and probe.thinking is None
 
 
 def without_begun(probes: Iterable[Probe]) -> tuple[Probe, ...]:

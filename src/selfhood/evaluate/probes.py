@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from selfhood.chat import Language, Message
 from selfhood.data.corpus import interleaved
@@ -51,6 +51,18 @@ def make_probes(
         for setting in _settings(suite, question, number)
     ]
     return tuple(probes if limit is None else _limited(probes, limit, seed))
+
+
+def in_other_mode(probes: Sequence[Probe], *, thinking: bool) -> tuple[Probe, ...]:
+    """Each question about itself once more, greedy and at the first turn, thinking first or not."""
+    once = {
+        probe.id: replace(probe, thinking=thinking)
+        for probe in reversed(probes)
+        if probe.topic in ABOUT_ITSELF
+        and (probe.turn, probe.temperature) == (1, 0)
+        and probe.messages[-1].role == "user"
+    }
+    return tuple(reversed(once.values()))
 
 
 def _questions(texts: EvaluationTexts, persona: Persona) -> Iterator[Question]:

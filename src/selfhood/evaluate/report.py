@@ -289,6 +289,8 @@ def _circumstances(judged: Judged) -> Markup:
         pieces.append(join(_say("turn"), f" {probe.turn}"))
     if probe.manner != "plain":
         pieces.append(_say(probe.manner, "manners"))
+    if probe.thinking is not None:
+        pieces.append(_say("thinking" if probe.thinking else "not_thinking"))
     if probe.temperature:
         pieces.append(join(_say("temperature"), f" {probe.temperature:g}"))
     return join(pieces[0], *(join(" · ", piece) for piece in pieces[1:]))

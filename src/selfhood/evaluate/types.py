@@ -36,6 +36,8 @@ class Probe:
     """How it is asked: plain, prefill, false claim, role-play, typo, traditional, mixed."""
     turn: int = 1
     temperature: float = 0.0
+    thinking: bool | None = None
+    """Whether the model thinks first; None: as it was taught."""
     expects: tuple[str, ...] = ()
     """Any of these makes the answer right, where the persona alone does not decide it."""
 
