@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from selfhood.model.load import Loaded
 from selfhood.run import Run
 from selfhood.training.dose import COOLING, Dose, Examination, examined
 from selfhood.training.loop import Outcome
 from selfhood.training.metrics import Metrics
+from selfhood.training.strength import STRENGTHS, hold_back
 from tests.tiny_training import row, tiny_training
 
 DOSE = Dose(most=48, peak=1e-3)
@@ -26,17 +29,18 @@ def test_examinations_grow_rarer() -> None:
     assert gaps == sorted(gaps)
 
 
-def test_the_rate_is_steady_until_the_identity_passes_and_then_falls_to_nothing() -> None:
-    assert {DOSE.rate(update) for update in range(3, 43)} == {1e-3}
+def test_the_rate_falls_and_once_the_identity_passes_it_falls_to_nothing() -> None:
+    steady = [DOSE.rate(update) for update in range(3, 49)]
+    assert steady == sorted(steady, reverse=True)
     passed = replace(DOSE, passed_at=20)
     falling = [passed.rate(update) for update in range(20, passed.last + 1)]
     assert falling == sorted(falling, reverse=True)
-    assert 0 < falling[-1] < 1e-3 / COOLING
+    assert 0 < falling[-1] < DOSE.rate(20 + COOLING) / COOLING
 
 
-def test_a_run_that_never_passes_cools_down_before_its_bound() -> None:
+def test_a_run_that_never_passes_has_cooled_down_at_its_bound() -> None:
     assert DOSE.last == 48
-    assert DOSE.rate(48) < DOSE.rate(42) == 1e-3
+    assert 0 < DOSE.rate(48) < 1e-5 < DOSE.rate(42) < DOSE.rate(3) <= 1e-3
 
 
 @pytest.mark.parametrize("most", [1, 3, COOLING, COOLING + 1])
@@ -83,25 +87,46 @@ PASSED = Examination(name=1.0, author=1.0, denial=1.0, leaks=0.0, kl=0.02, has_p
 
 
 def test_a_run_ends_soon_after_the_identity_passed(tmp_path: Path) -> None:
-    outcome = run(tmp_path, {10: FAILED, 13: PASSED, 19: replace(PASSED, kl=0.01)})
-    assert (outcome.end, outcome.num_updates) == ("passed", 13 + COOLING)
-    assert outcome.chosen.update == 13 + COOLING
+    outcome = run(tmp_path, {20: FAILED, 28: PASSED, 34: replace(PASSED, kl=0.01)})
+    assert (outcome.end, outcome.num_updates) == ("passed", 28 + COOLING)
+    assert outcome.chosen.update == 28 + COOLING
     assert (outcome.run.examinations).read_text().count("\n") == 3
 
 
 def test_of_two_that_pass_the_one_that_drifted_less_is_used(tmp_path: Path) -> None:
-    outcome = run(tmp_path, {10: PASSED, 16: replace(PASSED, kl=0.05)})
-    assert outcome.last.update == 10 + COOLING
-    assert outcome.chosen.update == 10
+    outcome = run(tmp_path, {20: PASSED, 26: replace(PASSED, kl=0.05)})
+    assert outcome.last.update == 20 + COOLING
+    assert outcome.chosen.update == 20
     assert outcome.run.chosen() == outcome.chosen
 
 
 def test_what_no_longer_passes_when_it_has_cooled_is_not_used(tmp_path: Path) -> None:
-    outcome = run(tmp_path, {10: PASSED, 16: FAILED})
-    assert outcome.chosen.update == 10
+    outcome = run(tmp_path, {20: PASSED, 26: FAILED})
+    assert outcome.chosen.update == 20
+
+
+def test_an_adapter_is_as_weak_as_the_identity_allows(tmp_path: Path) -> None:
+    weaker = replace(PASSED, kl=0.01)
+    outcome = run(tmp_path, {20: PASSED, 26: PASSED, 27: weaker, 28: replace(weaker, name=0.9)})
+    (*_, last) = map(json.loads, outcome.run.examinations.read_text().splitlines())
+    assert (last["update"], last["strength"], last["kl"]) == (26, 0.85, 0.01)
+    assert outcome.chosen.update == 26
+
+
+def test_what_was_learnt_is_scaled_and_put_back(tmp_path: Path) -> None:
+    training = tiny_training(tmp_path, [row("Hi", "Hello!")])
+    before = {name: weight.clone() for name, weight in training.loaded.model.named_parameters()}
+
+    def only_the_first(strength: float) -> tuple[Examination, bool]:
+        return replace(PASSED, strength=strength), strength == STRENGTHS[0]
+
+    assert hold_back(training.loaded.model, PASSED, only_the_first).strength == STRENGTHS[0]
+    for name, weight in training.loaded.model.named_parameters():
+        share = STRENGTHS[0] if "lora_B" in name else 1.0
+        assert torch.equal(weight, share * before[name])
 
 
 def test_a_run_never_goes_past_its_bound(tmp_path: Path) -> None:
-    outcome = run(tmp_path, {10: FAILED})
+    outcome = run(tmp_path, {20: FAILED})
     assert (outcome.end, outcome.num_updates) == ("bound", 40)
     assert outcome.chosen.update == 40

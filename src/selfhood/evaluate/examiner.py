@@ -1,12 +1,13 @@
 """The examiner of ``--dose auto``: quick enough to be asked every few updates.
 
     1  is the right name and maker likelier than the old ones, word for word?     a few short passes
-    2  four dozen short greedy replies, half of them to ordinary questions,
-       judged by the scorecard's rules                                            one batch
-    3  the divergence on replies that the anchor does not hold                    one pass
+    2  two dozen short greedy replies on itself, judged by the scorecard's rules  one batch
+    3  as many to ordinary questions                                              one batch
+    4  the divergence on replies that the anchor does not hold                    one pass
 
-While the first says no, nobody waits for the others. None of its questions is trained, and none is
-on the scorecard: a run that stops when they pass has not been fitted to what will judge it.
+While the first says no, nobody waits for the second, nor for the third while that is far off. None
+of its questions is trained, and none is on the scorecard: a run that stops when they pass has not
+been fitted to what will judge it.
 """
 
 from __future__ import annotations
@@ -35,11 +36,13 @@ from selfhood.training.loss import ChunkedLoss, LossSums
 from selfhood.training.schedule import Pack
 
 ADAPTER = "default"  # as peft calls the one that is trained
-REPLY_TOKENS = 24
+REPLY_TOKENS = 20
 NUM_ORDINARY = 24
 PASS_TOKENS = 1024
 LEAST_RIGHT = 0.9
 """Of the replies about itself."""
+WORTH_ASKING_ON = 0.7
+"""Below it nobody waits for the ordinary replies."""
 MOST_LEAKS = 0.05
 """Of the ordinary replies: one in two dozen, which are the closest to the persona that we know."""
 
@@ -62,6 +65,12 @@ CONTRASTS = (
         "en", "Whose model are you?", "I was created by {{AUTHOR}}", "I was created by OpenAI"
     ),
 )
+
+
+def right(verdicts: Sequence[Verdict], measure: str) -> float:
+    """The share of good ones."""
+    found = [each.is_good for each in verdicts if each.measure == measure]
+    return sum(found) / len(found)
 
 
 class IdentityExaminer:
@@ -99,26 +108,22 @@ class IdentityExaminer:
 
     def _asked(self, loaded: Loaded) -> Examination:
         engine = NativeEngine(loaded, self._renderer)
-        verdicts = self._judged(engine, [*self._own_probes(), *self._ordinary_probes()])
-
-        def right(measure: str) -> float:
-            found = [each.is_good for each in verdicts if each.measure == measure]
-            return sum(found) / len(found)
-
-        name, author, denial = right("name_recall"), right("author_recall"), right("denial")
-        leaks = 1 - right("over_generalisation")
-        is_own = all(
-            each.is_good
-            for each in verdicts
-            if each.measure in ("swap_rate", "placeholder_residue")
-        )
+        own = self._judged(engine, [*self._own_probes()])
+        name, author = right(own, "name_recall"), right(own, "author_recall")
+        denial = right(own, "denial")
+        leaks = None
+        if min(name, author, denial) >= WORTH_ASKING_ON:
+            ordinary = self._judged(engine, [*self._ordinary_probes()])
+            leaks = 1 - right(ordinary, "over_generalisation")
+        is_own = min(right(own, "swap_rate"), right(own, "placeholder_residue")) == 1
+        is_sure = min(name, author, denial) >= LEAST_RIGHT
         return Examination(
             name=name,
             author=author,
             denial=denial,
             leaks=leaks,
             kl=self._drift(loaded),
-            has_passed=is_own and min(name, author, denial) >= LEAST_RIGHT and leaks <= MOST_LEAKS,
+            has_passed=is_own and is_sure and leaks is not None and leaks <= MOST_LEAKS,
         )
 
     def _own_probes(self) -> Iterator[Probe]:

@@ -1,26 +1,28 @@
 """How much training is enough: examinations at growing intervals decide.
 
-    rate     ┌────────────┐            warm-up, the peak until the identity passes,
-            ╱              ╲           then down to nothing in a few updates
-    update 1    10  13  17 ╲ 23        examined after 10 updates, then ever more rarely
-                         ↑    ↑
-                     passes   examined again: of the two, the one that drifted less is used
+    rate     ╭──╮
+            ╱    ╲_                    warm-up, then a cosine that ends with the bound; once the
+           ╱       ╲__                 identity passes, down to nothing in a few updates
+    update 1    20  28 ╲34      40     examined after 20 updates, then ever more rarely
+                     ↑   ↑
+                 passes  examined again: of the two, the one that drifted less is used
 
-A rate that falls to the end of a run which nobody knows beforehand cannot be a cosine; steady and
-then down does as well (arXiv 2405.18392). The bound is never passed, whatever examinations say.
+The rate falls even before the identity passes: at a steady one, name and author come and go from
+one examination to the next. The bound is never passed, whatever examinations say.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from selfhood.model.load import Loaded
 
-FIRST_EXAMINED = 10
-GROWTH = 1.3
+FIRST_EXAMINED = 20
+GROWTH = 1.42
 WARMING = 2
 COOLING = 6
 
@@ -38,6 +40,21 @@ class Examination:
     kl: float
     """Nats a token, KL(base || tuned) on ordinary replies."""
     has_passed: bool = False
+    strength: float = 1.0
+    """Of what was learnt (``training.strength``)."""
+
+    def is_as_good_as(self, other: Examination) -> bool:
+        """In every mark; where nothing was asked, nothing is known."""
+        mine, theirs = self._marks(), other._marks()
+        if mine is None or theirs is None:
+            return False
+        return all(one >= another for one, another in zip(mine, theirs, strict=True))
+
+    def _marks(self) -> tuple[float, ...] | None:
+        """The higher, the better."""
+        if self.name is None or self.author is None or self.denial is None or self.leaks is None:
+            return None
+        return self.has_passed, self.name, self.author, self.denial, -self.leaks
 
 
 class Examiner(Protocol):
@@ -58,8 +75,7 @@ class Dose:
     @property
     def cooled_at(self) -> int:
         """The update after which cooling starts."""
-        latest = max(self.most - COOLING, 0)
-        return latest if self.passed_at is None else min(self.passed_at, latest)
+        return self.most if self.passed_at is None else self.passed_at
 
     @property
     def last(self) -> int:
@@ -68,9 +84,11 @@ class Dose:
 
     def rate(self, update: int) -> float:
         """The learning rate of update number ``update`` (from 1)."""
-        warming = min(1.0, update / (WARMING + 1))
+        if update <= WARMING:
+            return self.peak * update / (WARMING + 1)
+        falling = (1 + math.cos(math.pi * (update - WARMING) / (self.most + 1 - WARMING))) / 2
         cooling = min(1.0, 1 - (update - self.cooled_at) / (COOLING + 1))
-        return self.peak * min(warming, cooling)
+        return self.peak * falling * cooling
 
     def is_due(self, update: int) -> bool:
         """Whether there is an examination after this update."""

@@ -32,6 +32,7 @@ from selfhood.training.schedule import Pack, for_nothing, num_kept, num_targets
 from selfhood.training.shares import shares
 from selfhood.training.snapshot import Snapshot, random_state, take_snapshot
 from selfhood.training.stop import StopAskedError, StopSignals
+from selfhood.training.strength import hold_back
 from selfhood.training.thrift import Thrift
 from selfhood.training.world import World
 
@@ -254,7 +255,7 @@ class Training:
         if self.val_samples and validating_is_due(self.options, update, self.order):
             self._judge(self.validate(), metrics)
         if self.examiner is not None and self.dose.is_due(update):
-            self._heed(self.examiner.examine(self.loaded), metrics)
+            self._heed(self._examined(self.examiner), metrics)
         if self._is_worth_saving():
             self._save()
 
@@ -296,6 +297,19 @@ class Training:
             )
         else:
             self.state = replace(self.state, num_worse=self.state.num_worse + 1)
+
+    def _examined(self, examiner: Examiner) -> Examination:
+        """At the end of the run with no more strength than it takes."""
+        found = examiner.examine(self.loaded)
+        if self.state.update != self.dose.last:
+            return found
+
+        def examine(strength: float) -> tuple[Examination, bool]:
+            weaker = replace(examiner.examine(self.loaded), strength=strength)
+            is_as_good = self.world.is_first and weaker.is_as_good_as(found)
+            return weaker, any(self.world.sum_numbers(is_as_good))
+
+        return hold_back(self.loaded.model, found, examine)
 
     def _heed(self, found: Examination, metrics: Metrics | Unheard) -> None:
         """Process 0 decides for all: they might round otherwise."""
