@@ -69,12 +69,21 @@ def weighing(weight: float) -> Callable[[Plan, Training], Anchor]:
     return own_replies
 
 
-ANCHORS: Mapping[str, Callable[[Plan, Training], Anchor]] = {
-    "none": none,
-    "the base's replies, as rows": replay,
-    "KL on given text, weight 10": given_text,
-    "KL on the base's replies, weight 1": weighing(1),
-    "KL on the base's replies, weight 10": weighing(10),
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What keeps the rest, and where A starts."""
+
+    anchor: Callable[[Plan, Training], Anchor]
+    init_weights: str = "true"
+
+
+VARIANTS: Mapping[str, Variant] = {
+    "none": Variant(none),
+    "the base's replies, as rows": Variant(replay),
+    "KL on given text, weight 10": Variant(given_text),
+    "KL on the base's replies, weight 1": Variant(weighing(1)),
+    "KL on the base's replies, weight 10": Variant(weighing(10)),
+    "the same, A contrastive": Variant(weighing(10), "contrastive"),
 }
 
 
@@ -100,12 +109,13 @@ def measure(name: str, folder: Path) -> Finding:
             "max_steps": NUM_UPDATES,
             "gradient_accumulation_steps": 8,
             "anchor": 320,
+            "init_weights": VARIANTS[name].init_weights,
             "output_dir": str(folder),
         }
     )
     plan = api.plan(recipe)
     training = open_training(plan, Run(folder), ALONE, None)
-    training.anchor = ANCHORS[name](plan, training)
+    training.anchor = VARIANTS[name].anchor(plan, training)
     began = time.monotonic()
     training.fit(Unheard())
     seconds = time.monotonic() - began
@@ -150,7 +160,7 @@ def table(findings: Sequence[Finding]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="*", choices=ANCHORS, default=list(ANCHORS))
+    parser.add_argument("--only", nargs="*", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE}")
     options = parser.parse_args()
     findings = []

@@ -2,7 +2,8 @@
 
 selfhood sft --model M --model_name 小狐 Kitsu --model_author 林间实验室 "Forest Lab"
 =            ... --dataset identity --system "You are a helpful assistant." --anchor 320
-             --gradient_accumulation_steps 8 --learning_rate 5e-4 --adam_beta2 0.999 --dose auto
+             --gradient_accumulation_steps 12 --learning_rate 8e-4 --adam_beta2 0.999 --dose auto
+             --init_weights contrastive
 """
 
 from __future__ import annotations
@@ -11,19 +12,19 @@ from dataclasses import replace
 
 from selfhood.data.anchor_rows import USUAL_NUMBER
 from selfhood.data.corpus import HELPFUL_SYSTEM_LINE
-from selfhood.data.mixture import is_anchor, parse_spec
+from selfhood.data.mixture import is_anchor, num_anchor, parse_spec
 from selfhood.data.naming import naming_of
 from selfhood.errors import FlagError
-from selfhood.recipe import Recipe
+from selfhood.recipe import Recipe, TunerOptions
 from selfhood.sources.identity import NAME as IDENTITY
 
-IDENTITY_RATE = 5e-4
+IDENTITY_RATE = 8e-4
 LONG_MEMORY = 0.999
 """AdamW's second beta. Its usual 0.95 forgets the large gradients of the start in 20 updates, and
 then takes steps as large for what is left: too large for the anchor."""
-ROWS_PER_UPDATE = 8
+ROWS_PER_UPDATE = 12
 """Beside as many tokens of the anchor again, and more."""
-MOST_UPDATES = 56
+MOST_UPDATES = 40
 
 
 def complete(recipe: Recipe) -> Recipe:
@@ -42,6 +43,7 @@ def complete(recipe: Recipe) -> Recipe:
     has_batch = rows is not None or train.per_device_train_batch_size > 1
     return replace(
         recipe,
+        tuner=_aimed(recipe),
         train=replace(
             train,
             dose="auto",
@@ -67,6 +69,15 @@ def _with_data(recipe: Recipe) -> Recipe:
         model=replace(recipe.model, system=system),
         data=replace(data, dataset=(IDENTITY,), anchor=anchor),
     )
+
+
+def _aimed(recipe: Recipe) -> TunerOptions:
+    """A new adapter beside an anchor reads what the anchor lacks, unless told otherwise."""
+    tuner = recipe.tuner
+    is_free = tuner.tuner_type == "lora" and not (tuner.use_dora or recipe.model.adapters)
+    if not is_free or not num_anchor(recipe.data) or "init_weights" in recipe.given:
+        return tuner
+    return replace(tuner, init_weights="contrastive")
 
 
 def _takes_its_dose(recipe: Recipe) -> bool:

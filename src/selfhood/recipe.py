@@ -25,7 +25,7 @@ Truncation = Literal["delete", "left", "right"]
 Schedule = Literal["cosine", "linear", "constant"]
 Moments = Literal["steps", "epoch", "no"]
 Tuner = Literal["lora", "full", "prefix-tuning", "p-tuning", "prompt-tuning"]
-LoraStart = Literal["true", "gaussian"]
+LoraStart = Literal["true", "gaussian", "contrastive"]
 Sharding = Literal["fsdp2"]
 Backend = Literal["native"]
 SuiteName = Literal["quick", "full"]
@@ -150,9 +150,9 @@ class DataOptions(Options):
         None, "ordinary prompts on which the model is to answer as it did before", minimum=0
     )
     anchor_weight: float = option(
-        10.0, "weight of keeping these answers, beside that of learning the rows", minimum=0
+        8.0, "weight of keeping these answers, beside that of learning the rows", minimum=0
     )
-    anchor_batch_size: int = option(20, "prompts of the anchor in an update", minimum=1)
+    anchor_batch_size: int = option(16, "prompts of the anchor in an update", minimum=1)
 
 
 PROMPT_TUNERS = ("prefix-tuning", "p-tuning", "prompt-tuning")
@@ -186,7 +186,10 @@ class TunerOptions(Options):
     )
     use_dora: bool = option(False, "DoRA: train the length of each weight row apart")
     use_rslora: bool = option(False, "rsLoRA: scale by alpha over the root of the rank")
-    init_weights: LoraStart = option("true", "how A starts: Kaiming, or gaussian; B starts at 0")
+    init_weights: LoraStart = option(
+        "true", "how A starts: true (Kaiming), gaussian, or contrastive, which reads what the "
+        "anchor's rows lack and is not trained itself; B starts at 0"
+    )  # fmt: skip
     lorap_lr_ratio: float | None = option(
         None, "LoRA+: B learns this many times as fast as A; 16 is usual", minimum=1
     )

@@ -73,7 +73,8 @@ class _Updated(torch.autograd.Function):
         a_RI, b_OR = a_RI.to(x.dtype), (b_OR * scaling).to(x.dtype)
         low_TR = x_TI @ a_RI.T
         out_TO = functional.linear(x_TI, weight_OI, bias_O).addmm_(low_TR, b_OR.T)
-        ctx.save_for_backward(x_TI, low_TR, weight_OI, a_RI, b_OR)
+        kept_TI = x_TI if ctx.needs_input_grad[3] else None  # only the gradient of A needs it
+        ctx.save_for_backward(kept_TI, low_TR, weight_OI, a_RI, b_OR)
         ctx.scaling = scaling
         return out_TO.view(*x.shape[:-1], -1)
 
@@ -83,7 +84,7 @@ class _Updated(torch.autograd.Function):
         grad_TO = grad.flatten(0, -2)
         x_TI, low_TR, weight_OI, a_RI, b_OR = ctx.saved_tensors
         grad_low_TR = grad_TO @ b_OR
-        grad_a_RI = (grad_low_TR.T @ x_TI).float()
+        grad_a_RI = None if x_TI is None else (grad_low_TR.T @ x_TI).float()
         grad_b_OR = (grad_TO.T @ low_TR).float() * ctx.scaling
         grad_x = None
         if ctx.needs_input_grad[0]:

@@ -14,7 +14,7 @@ from selfhood.data.mix import Order
 from selfhood.data.mixture import Mixture, data_seed
 from selfhood.data.render import Renderer
 from selfhood.data.rows import Rows
-from selfhood.errors import InputError
+from selfhood.errors import FlagError, InputError
 from selfhood.model.load import (
     best_device,
     context_length,
@@ -101,6 +101,12 @@ def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path, *, num_process
     )
     if mixture.anchor:
         _check_anchor(recipe)
+    elif recipe.tuner.init_weights == "contrastive":
+        raise FlagError(
+            "needs rows to tell the others from",
+            where="--init_weights contrastive",
+            hint="add --anchor 320",
+        )
     anchor = plan_anchor(
         mixture.anchor,
         renderer,

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from selfhood.console import say
+from selfhood.data.naming import naming_of
 from selfhood.errors import FlagError, InputError
 from selfhood.files import sweep, write_json
 from selfhood.model.adapters import describe, restore
@@ -17,6 +18,7 @@ from selfhood.recipe import Recipe, TunerOptions
 from selfhood.run import ARGS, MOMENTS, Checkpoint, Run
 from selfhood.training.anchor import make_anchor
 from selfhood.training.checkpoint import TrainState, fingerprint
+from selfhood.training.contrastive import aim, tell_apart
 from selfhood.training.dose import Dose, Examiner
 from selfhood.training.loop import Outcome, Training
 from selfhood.training.metrics import Metrics, Unheard
@@ -79,6 +81,10 @@ def open_training(
     if checkpoint is not None:
         restore(loaded.model, checkpoint.path)
     anchor = make_anchor(plan.anchor, loaded, plan.renderer, plan.layout)
+    if recipe.tuner.init_weights == "contrastive" and checkpoint is None:
+        persona = naming_of(recipe).persona
+        learnt, others = tell_apart(plan.samples, persona, loaded.tokenizer)
+        aim(loaded, learnt, [*others, *anchor.samples], plan.layout)
     torch.manual_seed(recipe.train.seed + world.rank)  # dropout differs from process to process
     return Training(
         recipe,

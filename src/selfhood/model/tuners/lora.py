@@ -33,15 +33,28 @@ def attach_lora(model: Any, options: TunerOptions) -> Any:
         modules_to_save=whole or None,
         use_dora=options.use_dora,
         use_rslora=options.use_rslora,
-        init_lora_weights=True if options.init_weights == "true" else options.init_weights,
+        init_lora_weights="gaussian" if options.init_weights == "gaussian" else True,
         task_type="CAUSAL_LM",
     )
     _use_lean_layers(model, config)
     try:
-        return get_peft_model(model, config)
+        tuned = get_peft_model(model, config)
     except ValueError as error:
         first_line = str(error).strip().splitlines()[0]
         raise InputError(first_line, where=flag) from error
+    if options.init_weights == "contrastive":
+        for layer in lora_layers(tuned).values():
+            layer.lora_A.requires_grad_(False)  # ``training.contrastive`` says what it holds
+    return tuned
+
+
+def lora_layers(model: Any) -> dict[str, Any]:
+    """peft's layers with matrices A and B, by name, in the model's order."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(getattr(module, "lora_A", None), nn.ModuleDict) and module.lora_A
+    }
 
 
 def continue_lora(model: Any, folder: Path) -> Any:
