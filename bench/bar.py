@@ -82,11 +82,11 @@ def table(findings: Sequence[Finding]) -> str:
     rows = [("updates of the checkpoint used", [str(found.num_updates) for found in findings])]
     rows.append(("training", [f"{found.seconds:.0f} s" for found in findings]))
     for name in MEASURES:
-        rows.append((name.replace("_", " "), [_shown(found.card, name) for found in findings]))
+        rows.append((name.replace("_", " "), [shown(found.card, name) for found in findings]))
     return "\n".join([*lines, *(f"| {title} | {' | '.join(cells)} |" for title, cells in rows)])
 
 
-def _shown(card: Scorecard, name: str) -> str:
+def shown(card: Scorecard, name: str) -> str:
     """``0.98 (0.95 to 0.99, n 200; base 0.00)``"""
     found = next((each for each in card.measures if each.name == name), None)
     if found is None:
