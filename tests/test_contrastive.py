@@ -57,6 +57,15 @@ def test_a_direction_that_only_learnt_tokens_have_is_found() -> None:
     assert seen_T[:2].abs().min() > 5 * seen_T[2:].abs().max()
 
 
+def test_more_directions_than_tokens_are_nothing() -> None:
+    learnt_TI = torch.tensor([[1.0, 3.0, 0.0, 0.0], [1.0, -2.0, 0.0, 0.0]])
+    sketch = Sketch.of(learnt_TI)
+    found_RI = directions(sketch, sketch.energy(learnt_TI), 5)
+    assert found_RI.shape == (5, 4)
+    assert found_RI[:2].any(dim=1).all()
+    assert not found_RI[2:].any()
+
+
 def test_learnt_rows_stand_out_more_than_under_a_start_by_lot(tmp_path: Path) -> None:
     run = training(tmp_path)
 

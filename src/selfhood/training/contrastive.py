@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from selfhood.console import Progress
 from selfhood.data.corpus import own_words
@@ -115,8 +116,8 @@ def spread(rows: Sequence[Sample]) -> list[Sample]:
 
 
 def directions(sketch: Sketch, kept_SS: Tensor, rank: int) -> Tensor:
-    """(R, I), the most telling first. Learnt tokens see them as strongly, on the whole, as they
-    would see Kaiming's A, so that a learning rate means the same.
+    """(R, I), the most telling first, zeros where the tokens span fewer than R. Learnt tokens are
+    seen as strongly, on the whole, as by Kaiming's A, so that a learning rate means the same.
 
     With the Cholesky factor L of the anchor's side they are the leading eigenvectors of
     L^-1 X'X L^-T, mapped back by L^-T; found by subspace iteration.
@@ -131,7 +132,7 @@ def directions(sketch: Sketch, kept_SS: Tensor, rank: int) -> Tensor:
     seen = (found_SR * (sketch.learnt_SS @ found_SR)).sum() / rank
     usual = sketch.learnt_SS.trace() / (3 * len(sketch.basis_IS))
     found_IR: Tensor = sketch.basis_IS.float() @ found_SR * (usual / seen).sqrt()
-    return found_IR.T
+    return functional.pad(found_IR.T, (0, 0, 0, rank - found_IR.shape[1]))
 
 
 def leading_eigenvectors(symmetric_SS: Tensor, num: int) -> Tensor:
