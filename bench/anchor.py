@@ -22,9 +22,9 @@ from selfhood.data.encode import encode
 from selfhood.engine.native import NativeEngine
 from selfhood.evaluate.evaluation import make_paper, read_texts
 from selfhood.evaluate.exam import examine
-from selfhood.evaluate.examiner import ADAPTER
 from selfhood.evaluate.retention import Retention, passages_of
 from selfhood.evaluate.scoring import rates
+from selfhood.model.adapters import ADAPTER
 from selfhood.recipe import ExamOptions, Recipe
 from selfhood.run import Run
 from selfhood.starter import STARTER_ID

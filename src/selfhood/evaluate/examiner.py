@@ -25,9 +25,10 @@ from selfhood.engine.types import Request, Sampling, fold
 from selfhood.evaluate.rules import judge
 from selfhood.evaluate.short_questions import SHORT_QUESTIONS
 from selfhood.evaluate.types import Probe, Verdict
+from selfhood.model.adapters import ADAPTER
 from selfhood.model.load import Loaded
 from selfhood.persona import Persona
-from selfhood.training.anchor import Anchor, make_anchor, plan_anchor
+from selfhood.training.anchor import PASS_TOKENS, Anchor, make_anchor, plan_anchor
 from selfhood.training.batch import to_batch
 from selfhood.training.dose import Examination
 from selfhood.training.forward import Forward
@@ -35,10 +36,8 @@ from selfhood.training.layout import Layout
 from selfhood.training.loss import ChunkedLoss, LossSums
 from selfhood.training.schedule import Pack
 
-ADAPTER = "default"  # as peft calls the one that is trained
 REPLY_TOKENS = 20
 NUM_ORDINARY = 24
-PASS_TOKENS = 1024
 LEAST_RIGHT = 0.9
 """Of the replies about itself."""
 WORTH_ASKING_ON = 0.7

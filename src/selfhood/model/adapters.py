@@ -24,6 +24,7 @@ from selfhood.model.tuners.prompt import (
 from selfhood.recipe import TunerOptions
 
 WEIGHTS = "adapter_model.safetensors"
+ADAPTER = "default"  # as peft calls the one that is trained
 
 
 def attach(model: Any, options: TunerOptions, *, base: str, seed: int) -> Any:
@@ -34,7 +35,7 @@ def attach(model: Any, options: TunerOptions, *, base: str, seed: int) -> Any:
         return choose_weights(model, options)
     attach_new = attach_lora if options.tuner_type == "lora" else attach_prompt
     tuned = attach_new(model, options)
-    tuned.peft_config["default"].base_model_name_or_path = base
+    tuned.peft_config[ADAPTER].base_model_name_or_path = base
     hold_in_float32(tuned)
     return tuned
 
@@ -49,7 +50,7 @@ def continue_adapter(model: Any, folder: Path, *, base: str) -> Any:
         continue_one = continue_prompt if kind.is_prompt_learning else continue_lora
         tuned = continue_one(model, folder)
     hold_in_float32(tuned)
-    tuned.peft_config["default"].base_model_name_or_path = base
+    tuned.peft_config[ADAPTER].base_model_name_or_path = base
     return tuned
 
 
@@ -95,7 +96,7 @@ def restore(model: Any, folder: Path) -> None:
         set_peft_model_state_dict(model, load_file(folder / WEIGHTS))
 
 
-def load_adapter(model: Any, folder: Path, *, name: str = "default") -> Any:
+def load_adapter(model: Any, folder: Path, *, name: str = ADAPTER) -> Any:
     """A trained adapter beside those already on ``model``; safetensors only."""
     from peft import PeftModel
 

@@ -32,10 +32,11 @@ from torch.nn import functional
 from selfhood.console import Progress
 from selfhood.data.corpus import own_words
 from selfhood.data.encode import Sample
-from selfhood.model.adapters import speaking_as
+from selfhood.model.adapters import ADAPTER, speaking_as
 from selfhood.model.load import Loaded
 from selfhood.model.tuners.lora import lora_layers
 from selfhood.persona import Persona
+from selfhood.training.anchor import PASS_TOKENS
 from selfhood.training.batch import to_batch
 from selfhood.training.forward import Forward
 from selfhood.training.layout import Layout
@@ -50,8 +51,6 @@ RIDGE = 0.1
 to use would look safe."""
 MOST_LOOKED_AT = 512
 POWER_STEPS = 8
-ADAPTER = "default"  # as peft calls the one that is trained
-PASS_TOKENS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,7 @@ def tell_apart(
 
 def spread(rows: Sequence[Sample]) -> list[Sample]:
     """At most ``MOST_ROWS``, evenly from all."""
-    return list(rows[:: math.ceil(len(rows) / MOST_ROWS)])
+    return list(rows[:: max(1, math.ceil(len(rows) / MOST_ROWS))])
 
 
 def directions(sketch: Sketch, kept_SS: Tensor, rank: int) -> Tensor:
