@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 from selfhood.chat import Message
 
 Finish = Literal["stop", "length"]
+Form = Literal["text", "json"]
+Tool = Mapping[str, Any]
+"""A function that the model may ask to be called: JSON, as the chat template takes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +26,10 @@ class Sampling:
     max_new_tokens: int = 2048
     stop: tuple[str, ...] = ()
     seed: int = 42
+    form: Form = "text"
+    """What a reply may be: anything, or one JSON object."""
+    num_logprobs: int | None = None
+    """None: none are told; n: each token's own, and those of the n likeliest in its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +44,18 @@ class Request:
     adapter: str | None = None
     thinking: bool | None = None
     """Whether the model thinks first; None: as the engine does."""
+    tools: tuple[Tool, ...] = ()
+    text: str | None = None
+    """To go on from, as it stands, in place of ``messages`` and a chat template."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chance:
+    """How likely a token was where it stands, in nats, and which others were likeliest there."""
+
+    token: str
+    logprob: float
+    others: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +68,10 @@ class Delta:
     num_tokens: int
     finish: Finish | None = None
     ids: tuple[int, ...] = ()
+    chances: tuple[Chance, ...] = ()
+    """Of the tokens that make ``text``, where ``Sampling.num_logprobs`` asks for them."""
+    num_prompt_tokens: int = 0
+    """On the last piece, where the engine knows it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +82,52 @@ class Reply:
     num_tokens: int
     finish: Finish
     ids: tuple[int, ...] = ()
+    chances: tuple[Chance, ...] = ()
+    num_prompt_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """A text whose tokens are to be weighed: each from ``text`` on, given all that stands before.
+
+    With an empty ``prompt`` the first token has nothing before it and is not weighed.
+    """
+
+    prompt: str
+    text: str
+    adapter: str | None = None
+    num_logprobs: int = 0
 
 
 class Engine(Protocol):
-    """Whatever answers."""
+    """Whatever answers, to several threads at once."""
 
-    def stream(self, requests: Sequence[Request]) -> Iterator[Delta]: ...
+    def stream(self, requests: Sequence[Request]) -> Iterator[Delta]:
+        """The replies' pieces as they come, interleaved. Who closes the iterator before its end
+        no longer wants the rest: nothing more is computed for it."""
+
+
+class Host(Engine, Protocol):
+    """An engine that a server can stand on: identities come and go while it answers."""
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """The adapters that can be asked for, by name."""
+
+    def score(self, passages: Sequence[Passage]) -> list[tuple[Chance, ...]]:
+        """For each passage the chances of its tokens, in order.
+
+        Raises InputError where a backend cannot tell.
+        """
+
+    def add_speaker(self, name: str, folder: Path) -> None:
+        """Load the adapter in ``folder``, beside whatever is being answered."""
+
+    def remove_speaker(self, name: str) -> None:
+        """Nobody can ask for it any more; replies that it has begun are finished."""
+
+    def close(self) -> None:
+        """Let go of everything; replies that are under way end as they are."""
 
 
 def fold(deltas: Iterable[Delta], num_replies: int) -> list[Reply]:
@@ -76,5 +140,7 @@ def fold(deltas: Iterable[Delta], num_replies: int) -> list[Reply]:
             num_tokens=so_far.num_tokens + delta.num_tokens,
             finish=delta.finish or so_far.finish,
             ids=so_far.ids + delta.ids,
+            chances=so_far.chances + delta.chances,
+            num_prompt_tokens=so_far.num_prompt_tokens + delta.num_prompt_tokens,
         )
     return replies
