@@ -11,6 +11,8 @@ from selfhood.chat import Message
 
 Finish = Literal["stop", "length"]
 Form = Literal["text", "json"]
+Text = str | tuple[int, ...]
+"""To be tokenised as it stands, or tokens already."""
 Tool = Mapping[str, Any]
 """A function that the model may ask to be called: JSON, as the chat template takes it."""
 
@@ -45,8 +47,8 @@ class Request:
     thinking: bool | None = None
     """Whether the model thinks first; None: as the engine does."""
     tools: tuple[Tool, ...] = ()
-    text: str | None = None
-    """To go on from, as it stands, in place of ``messages`` and a chat template."""
+    text: Text | None = None
+    """To go on from, in place of ``messages`` and a chat template."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +95,8 @@ class Passage:
     With an empty ``prompt`` the first token has nothing before it and is not weighed.
     """
 
-    prompt: str
-    text: str
+    prompt: Text
+    text: Text
     adapter: str | None = None
     num_logprobs: int = 0
 
