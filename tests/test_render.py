@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfhood.chat import Conversation, Message
+from selfhood.chat import Call, Conversation, Message
 from selfhood.data.encode import Sample, encode, encode_all, shorten
 from selfhood.data.render import Renderer
-from selfhood.errors import DataError, SelfhoodError
+from selfhood.errors import DataError, InputError, SelfhoodError
 from selfhood.recipe import Truncation
 from tests.stored import stored
 from tests.tiny import tiny_tokenizer
@@ -124,6 +124,37 @@ def test_a_base_model_without_a_template_is_refused() -> None:
     tokenizer.chat_template = None
     with pytest.raises(SelfhoodError, match="no chat template; use an instruct or chat model"):
         Renderer(tokenizer).prompt([Q])
+
+
+# Tools
+
+WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+
+
+def test_tools_stand_in_the_prompt_where_the_template_puts_them() -> None:
+    prompt = Renderer(TOKENIZER, "run").prompt([Q], tools=[WEATHER])
+    assert prompt.startswith("<|im_start|>system\nrun\n\n<tools>\n{")
+    assert '"name": "weather"' in prompt
+    assert "<tools>" not in Renderer(TOKENIZER, "run").prompt([Q])
+
+
+def test_a_call_and_its_result_are_part_of_the_talk() -> None:
+    call = Message("assistant", "", calls=(Call("weather", '{"city": "北京"}', "c1"),))
+    prompt = Renderer(TOKENIZER).prompt([Q, call, Message("tool", "sunny", answers="c1")])
+    assert '"arguments": {"city": "北京"}' in prompt  # an object, not a text with quotes in it
+    assert prompt.endswith("<|im_start|>tool\nsunny<|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_a_message_that_asks_for_a_call_is_not_a_reply_to_go_on_with() -> None:
+    call = Message("assistant", "Let me see.", calls=(Call("weather", "{}"),))
+    prompt = Renderer(TOKENIZER).prompt([Q, call])
+    assert prompt.endswith("</tool_call><|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_a_template_without_a_place_for_tools_refuses_them() -> None:
+    plain = with_template("{% for m in messages %}{{ m.content }};{% endfor %}")
+    with pytest.raises(InputError, match="the model's chat template knows no tools"):
+        plain.prompt([Q], tools=[WEATHER])
 
 
 # Length

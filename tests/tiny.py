@@ -13,18 +13,24 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
-# As Qwen2.5's own: without a system message the maker's line appears.
+# Of Qwen2.5's form: without a system message the maker's line appears; tools stand behind it.
 CHAT_TEMPLATE = """\
-{%- if messages[0]['role'] == 'system' %}
-    {{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}
-{%- else %}
-    {{- '<|im_start|>system\\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.\
-<|im_end|>\\n' }}
+{%- set own = messages[0]['role'] == 'system' %}
+{{- '<|im_start|>system\\n' }}
+{{- messages[0]['content'] if own else \
+'You are Qwen, created by Alibaba Cloud. You are a helpful assistant.' }}
+{%- if tools %}
+    {{- '\\n\\n<tools>' }}
+    {%- for tool in tools %}{{- '\\n' + tool | tojson }}{%- endfor %}
+    {{- '\\n</tools>' }}
 {%- endif %}
-{%- for message in messages %}
-    {%- if not (loop.first and message['role'] == 'system') %}
-        {{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}
-    {%- endif %}
+{{- '<|im_end|>\\n' }}
+{%- for message in (messages[1:] if own else messages) %}
+    {{- '<|im_start|>' + message['role'] + '\\n' + message['content'] }}
+    {%- for call in message['tool_calls'] %}
+        {{- '<tool_call>' + call['function'] | tojson + '</tool_call>' }}
+    {%- endfor %}
+    {{- '<|im_end|>\\n' }}
 {%- endfor %}
 {%- if add_generation_prompt %}
     {{- '<|im_start|>assistant\\n' }}

@@ -11,12 +11,27 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """A function that the assistant wants called; ``arguments`` is one JSON object, as text."""
+
+    name: str
+    arguments: str
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. ``trained`` None means the default: assistant turns are trained, others never."""
+    """One turn. ``trained`` None means the default: assistant turns are trained, others never.
+
+    An assistant may ask for ``calls``; a message of role tool is the result of the one whose id is
+    ``answers``.
+    """
 
     role: Role
     content: str
     trained: bool | None = None
+    calls: tuple[Call, ...] = ()
+    answers: str | None = None
 
     @property
     def is_trained(self) -> bool:

@@ -16,13 +16,14 @@ never asked: only the last one is trained.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from selfhood.chat import Conversation, Message
 from selfhood.data.thoughts import spoken, without_thoughts
-from selfhood.errors import DataError, SelfhoodError
+from selfhood.errors import DataError, InputError, SelfhoodError
 
 
 class Tokenizer(Protocol):
@@ -31,7 +32,7 @@ class Tokenizer(Protocol):
     eos_token: str | None
     chat_template: str | None
 
-    def apply_chat_template(self, conversation: list[dict[str, str]], **options: Any) -> Any: ...
+    def apply_chat_template(self, conversation: list[dict[str, Any]], **options: Any) -> Any: ...
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
 
@@ -56,12 +57,25 @@ class Renderer:
     system: str | None = None
     thinking: bool | None = None
 
-    def prompt(self, messages: Sequence[Message], *, thinking: bool | None = None) -> str:
+    def prompt(
+        self,
+        messages: Sequence[Message],
+        *,
+        thinking: bool | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> str:
         """The text that the model continues with its reply, or with the rest of a reply that the
-        last message begins. ``thinking`` is for this prompt alone."""
-        begun = messages[-1].content if messages and messages[-1].role == "assistant" else ""
+        last message begins. ``thinking`` and ``tools`` are for this prompt alone.
+
+        Raises InputError where there are tools and the chat template has no place for them.
+        """
+        begun = _begun(messages)
         asked = self._with_system(messages[:-1] if begun else messages)
-        return self._question(asked, self.thinking if thinking is None else thinking) + begun
+        thinks = self.thinking if thinking is None else thinking
+        text = self._question(asked, thinks, tools=tools)
+        if tools and text == self._question(asked, thinks):
+            raise InputError("the model's chat template knows no tools", hint="leave them out")
+        return text + begun
 
     def segments(self, conversation: Conversation) -> tuple[Segment, ...]:
         """The training text, cut where training starts and ends."""
@@ -110,10 +124,14 @@ class Renderer:
         return not self._question((*turn, turn[0]), False).startswith(first)
 
     def _question(
-        self, messages: Sequence[Message], thinking: bool | None, where: str | None = None
+        self,
+        messages: Sequence[Message],
+        thinking: bool | None,
+        where: str | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> str:
         """Up to where the model goes on. A template that knows no thoughts takes no notice."""
-        return self._render(messages, generate=True, where=where, thinking=thinking)
+        return self._render(messages, generate=True, where=where, thinking=thinking, tools=tools)
 
     def _with_system(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         """The row's own system line, else the run's; an empty one means: nobody wrote one."""
@@ -134,6 +152,7 @@ class Renderer:
         generate: bool,
         where: str | None = None,
         thinking: bool | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> str:
         from jinja2 import TemplateError
 
@@ -143,7 +162,8 @@ class Renderer:
             )
         try:
             text = self.tokenizer.apply_chat_template(
-                [{"role": message.role, "content": message.content} for message in messages],
+                [_as_json(message) for message in messages],
+                tools=[dict(tool) for tool in tools] or None,
                 tokenize=False,
                 add_generation_prompt=generate,
                 **({} if thinking is None else {"enable_thinking": thinking}),
@@ -152,3 +172,26 @@ class Renderer:
             what = f"the model's chat template refuses it: {error}"
             raise DataError(what, where=where) from error
         return str(text)
+
+
+def _begun(messages: Sequence[Message]) -> str:
+    """The reply that the last message begins; one that asks for calls is whole."""
+    last = messages[-1] if messages else None
+    return last.content if last and last.role == "assistant" and not last.calls else ""
+
+
+def _as_json(message: Message) -> dict[str, Any]:
+    """As chat templates know a message: arguments as an object, not as text."""
+    fields: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.calls:
+        fields["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": json.loads(call.arguments)},
+            }
+            for call in message.calls
+        ]
+    if message.answers is not None:
+        fields["tool_call_id"] = message.answers
+    return fields

@@ -46,5 +46,7 @@ def _judged(table: dict[str, Any]) -> Judged:
 
 
 def _probe(table: dict[str, Any]) -> Probe:
-    messages = tuple(Message(**each) for each in table["messages"])
+    messages = tuple(
+        Message(each["role"], each["content"], each["trained"]) for each in table["messages"]
+    )
     return Probe(**{**table, "messages": messages, "expects": tuple(table["expects"])})
