@@ -37,7 +37,7 @@ def weights(model: Any, matrix: str) -> dict[str, Tensor]:
 
 def seen(run: Training, rows: list[Sample]) -> dict[str, float]:
     """Mean energy of the rows' tokens in what each A reads."""
-    aiming = Aiming(run.loaded, run.layout)
+    aiming = Aiming(run.loaded, run.passes.layout)
     sketches = aiming.sketches([*LEARNT, *KEPT])
     energies = aiming.energies(rows, sketches)
     found = {}
@@ -75,13 +75,13 @@ def test_learnt_rows_stand_out_more_than_under_a_start_by_lot(tmp_path: Path) ->
         return sum(found) / len(found)
 
     by_lot = ratio()
-    aim(run.loaded, LEARNT, KEPT, run.layout)
+    aim(run.loaded, LEARNT, KEPT, run.passes.layout)
     assert ratio() > 2 * by_lot
 
 
 def test_layers_with_one_input_read_the_same(tmp_path: Path) -> None:
     run = training(tmp_path)
-    aim(run.loaded, LEARNT, KEPT, run.layout)
+    aim(run.loaded, LEARNT, KEPT, run.passes.layout)
     found = weights(run.loaded.model, "lora_A")
     a = {name.split("layers.0.")[-1]: each for name, each in found.items()}
     assert torch.equal(a["self_attn.q_proj"], a["self_attn.v_proj"])
@@ -93,20 +93,20 @@ def test_two_runs_start_alike(tmp_path: Path) -> None:
     starts = []
     for name in ("one", "two"):
         run = training(tmp_path / name)
-        aim(run.loaded, LEARNT, KEPT, run.layout)
+        aim(run.loaded, LEARNT, KEPT, run.passes.layout)
         starts.append(weights(run.loaded.model, "lora_A"))
     assert all(torch.equal(starts[0][name], starts[1][name]) for name in starts[0])
 
 
 def test_the_model_says_what_it_said_until_it_is_trained(tmp_path: Path) -> None:
     run = training(tmp_path)
-    aim(run.loaded, LEARNT, KEPT, run.layout)
+    aim(run.loaded, LEARNT, KEPT, run.passes.layout)
     assert all(not each.any() for each in weights(run.loaded.model, "lora_B").values())
 
 
 def test_a_stays_while_b_learns(tmp_path: Path) -> None:
     run = training(tmp_path, max_steps=3, learning_rate=1e-2)
-    aim(run.loaded, LEARNT, KEPT, run.layout)
+    aim(run.loaded, LEARNT, KEPT, run.passes.layout)
     before = weights(run.loaded.model, "lora_A")
     run.fit(Unheard())
     after = weights(run.loaded.model, "lora_A")

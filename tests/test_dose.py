@@ -14,6 +14,7 @@ import torch
 from selfhood.model.load import Loaded
 from selfhood.run import Run
 from selfhood.training.dose import COOLING, Dose, Examination, examined
+from selfhood.training.examinations import Examinations
 from selfhood.training.loop import Outcome
 from selfhood.training.metrics import Metrics
 from selfhood.training.strength import STRENGTHS, hold_back
@@ -77,7 +78,8 @@ def run(folder: Path, marks: dict[int, Examination], **options: Any) -> Outcome:
         learning_rate=1e-3,
         **options,
     )
-    training.examiner = Pupil(marks)
+    dose = Dose(most=40, peak=1e-3)
+    training.examinations = Examinations(Pupil(marks), dose, training.world)
     with Metrics(Run(folder / "run"), training.recipe) as metrics:
         return training.fit(metrics)
 

@@ -52,7 +52,7 @@ def test_activations_of_any_length_follow_from_one_short_pass() -> None:
 def test_a_real_pass_keeps_what_was_counted(tmp_path: Path) -> None:
     rows = short_rows()
     training = tiny_training(tmp_path, rows)
-    (each,) = training.layout.lay_out(rows, 2048)
+    (each,) = training.passes.layout.lay_out(rows, 2048)
     weights = {weight.untyped_storage().data_ptr() for weight in training.loaded.model.parameters()}
     kept: dict[int, torch.Tensor] = {}
 
@@ -62,7 +62,7 @@ def test_a_real_pass_keeps_what_was_counted(tmp_path: Path) -> None:
 
     training.loaded.model.train()
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        batch = training._batch(each)
+        batch = training.passes.batch(each)
         training.loaded.model.get_base_model().get_decoder()(
             input_ids=batch.ids_BT,
             position_ids=batch.positions_BT,

@@ -43,7 +43,7 @@ def test_an_update_that_runs_out_of_memory_is_done_again_in_smaller_passes_and_e
 ) -> None:
     rows = short_rows()
     training = tiny_training(tmp_path, rows, token_budget=512)
-    (whole,) = training.layout.lay_out(rows, 512)
+    (whole,) = training.passes.layout.lay_out(rows, 512)
     assert whole.num_tokens > 128
     decoder = training.loaded.model.get_base_model().get_decoder()
     # The second pass of the first try fails too: what the first one added must be taken back.
@@ -164,5 +164,5 @@ def test_only_passes_above_the_limit_are_recomputed(tmp_path: Path) -> None:
     long = max(sizes)
     assert long > 256
     assert sizes.count(long) == 2
-    short = [each for each in training.layout.lay_out(rows, 256) if each.num_tokens <= 256]
+    short = [each for each in training.passes.layout.lay_out(rows, 256) if each.num_tokens <= 256]
     assert len([size for size in sizes if size <= 256]) == len(short)

@@ -21,7 +21,7 @@ from selfhood.data.encode import Sample
 from selfhood.model.adapters import trainable
 from selfhood.model.attention import NAME, register
 from selfhood.model.lean_lora import LeanLinear
-from selfhood.training import loop, loss
+from selfhood.training import loss, passes
 from selfhood.training.batch import Batch, to_batch
 from selfhood.training.layout import Layout
 from selfhood.training.loop import Training
@@ -251,7 +251,9 @@ def test_twenty_updates_end_where_the_plain_loop_ends(tmp_path: Path) -> None:
 def mutated_error(folder: Path, change: Callable[[Pack], Pack]) -> float:
     rows = short_rows()
     training = tiny_training(folder, rows)
-    training.layout = Layout(lay_out=lambda *update: [change(each) for each in pack(*update)])
+    training.passes.layout = Layout(
+        lay_out=lambda *update: [change(each) for each in pack(*update)]
+    )
     return relative_error(training, rows)
 
 
@@ -266,7 +268,7 @@ def test_one_visible_token_too_many_would_be_caught(
         batch.mask[0, 0, query, hidden] = 0
         return batch
 
-    monkeypatch.setattr(loop, "to_batch", leaky)
+    monkeypatch.setattr(passes, "to_batch", leaky)
     rows = short_rows()
     assert relative_error(tiny_training(tmp_path, rows), rows) > CAUGHT
 
@@ -291,7 +293,7 @@ def test_a_mean_of_means_would_be_caught(tmp_path: Path) -> None:
     even = num_targets(rows) / len(rows)
     means = [replace(sample, weight=even / sample.num_trained) for sample in rows]
     training = tiny_training(tmp_path, rows)
-    training.layout = Layout(lay_out=lambda _, budget: pack(means, budget))
+    training.passes.layout = Layout(lay_out=lambda _, budget: pack(means, budget))
     assert relative_error(training, rows) > CAUGHT
 
 

@@ -95,7 +95,7 @@ ROWS: dict[str, Callable[[], list[Any]]] = {
 def test_windows_are_packed_exactly(name: str, rows: str, tmp_path: Path) -> None:
     samples = ROWS[rows]()
     training = tiny_training(tmp_path, samples, network=network(*PACKED[name]))
-    assert training.layout.lay_out is pack
+    assert training.passes.layout.lay_out is pack
     assert max(len(sample.ids) for sample in samples) > 2 * WINDOW
     assert relative_error(training, samples) <= EXACT
 
@@ -105,8 +105,8 @@ def test_windows_are_packed_exactly(name: str, rows: str, tmp_path: Path) -> Non
 def test_what_cannot_be_packed_is_padded_exactly(name: str, rows: str, tmp_path: Path) -> None:
     samples = ROWS[rows]()
     training = tiny_training(tmp_path, samples, network=network(*PADDED[name]))
-    assert training.layout.lay_out is pad
-    assert any(each.num_rows > 1 for each in training.layout.lay_out(samples, 2048))
+    assert training.passes.layout.lay_out is pad
+    assert any(each.num_rows > 1 for each in training.passes.layout.lay_out(samples, 2048))
     assert relative_error(training, samples) <= EXACT
 
 
@@ -114,10 +114,10 @@ def test_what_cannot_be_packed_is_padded_exactly(name: str, rows: str, tmp_path:
 def test_a_window_that_is_forgotten_would_be_caught(name: str, tmp_path: Path) -> None:
     samples = short_rows()
     training = tiny_training(tmp_path, samples, network=network(*PACKED[name]))
-    windows = training.layout.windows
+    windows = training.passes.layout.windows
     assert windows is not None
     forgotten = None if isinstance(windows, int) else dict.fromkeys(windows)
-    training.layout = replace(training.layout, windows=forgotten)
+    training.passes.layout = replace(training.passes.layout, windows=forgotten)
     assert relative_error(training, samples) > CAUGHT
 
 
@@ -125,7 +125,7 @@ def test_a_window_that_is_forgotten_would_be_caught(name: str, tmp_path: Path) -
 def test_a_pack_of_rows_that_carry_a_state_would_be_caught(name: str, tmp_path: Path) -> None:
     samples = short_rows()
     training = tiny_training(tmp_path, samples, network=network(*PADDED[name]))
-    training.layout = Layout(lay_out=pack)
+    training.passes.layout = Layout(lay_out=pack)
     assert relative_error(training, samples) > CAUGHT
 
 
@@ -134,10 +134,10 @@ def test_validation_is_padded_where_training_is(tmp_path: Path) -> None:
     options = {"network": network(*PADDED["LFM2, convolutions"]), "val_samples": samples}
     training = tiny_training(tmp_path, samples, **options)
     training.loaded.model.eval()
-    (each,) = training.layout.lay_out(samples, 2048)
+    (each,) = training.passes.layout.lay_out(samples, 2048)
     assert each.num_rows == len(samples)
     with torch.no_grad():
-        assert training.loss.measure(training._batch(each)).nll > 0
+        assert training.loss.measure(training.passes.batch(each)).nll > 0
 
 
 def test_a_model_with_masks_of_its_own_is_padded() -> None:

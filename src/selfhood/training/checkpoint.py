@@ -51,6 +51,19 @@ class TrainState:
         values = read_json(checkpoint.path / STATE)
         return cls(**{**values, "budget": Budget(**values["budget"])})
 
+    def validated(self, loss: float) -> TrainState:
+        """With one more validation: the lowest loss so far is the best."""
+        if self.best_eval_loss is not None and loss >= self.best_eval_loss:
+            return replace(self, num_worse=self.num_worse + 1)
+        return replace(self, best_update=self.update, best_eval_loss=loss, num_worse=0)
+
+    def passed(self, kl: float) -> TrainState:
+        """With an examination that the identity passed: who drifted least is the best."""
+        state = replace(self, passed_at=self.passed_at or self.update)
+        if self.best_eval_loss is not None and kl >= self.best_eval_loss:
+            return state
+        return replace(state, best_update=self.update, best_eval_loss=kl)
+
 
 def save(
     run: Run,

@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from selfhood.model.load import Loaded
@@ -71,6 +71,10 @@ class Dose:
     most: int
     peak: float
     passed_at: int | None = None
+
+    def passed(self, update: int) -> Dose:
+        """The course once the identity has passed after this update, if it had not before."""
+        return replace(self, passed_at=self.passed_at or update)
 
     @property
     def cooled_at(self) -> int:

@@ -18,22 +18,22 @@ from selfhood.model.recompute import recomputing
 from selfhood.recipe import Recipe
 from selfhood.run import Checkpoint, Run
 from selfhood.training.anchor import NO_ANCHOR, Anchor
-from selfhood.training.batch import Batch, to_batch
 from selfhood.training.budget import Budget
 from selfhood.training.checkpoint import TrainState, fingerprint, prune, save
 from selfhood.training.descents import open_descent
-from selfhood.training.dose import Dose, Examination, Examiner
+from selfhood.training.dose import Dose, Examiner
 from selfhood.training.due import saving_is_due, validating_is_due
+from selfhood.training.examinations import Examinations
 from selfhood.training.layout import layout_of
-from selfhood.training.metrics import EvalRecord, Metrics, TrainRecord, Unheard, peak_memory_gib
+from selfhood.training.metrics import Metrics, TrainRecord, Unheard, peak_memory_gib
 from selfhood.training.optimizer import set_rate
+from selfhood.training.passes import Passes
 from selfhood.training.rate import learning_rate
-from selfhood.training.schedule import Pack, for_nothing, num_kept, num_targets
-from selfhood.training.shares import shares
+from selfhood.training.schedule import num_kept, num_targets
 from selfhood.training.snapshot import Snapshot, random_state, take_snapshot
 from selfhood.training.stop import StopAskedError, StopSignals
-from selfhood.training.strength import hold_back
 from selfhood.training.thrift import Thrift
+from selfhood.training.validation import Validation
 from selfhood.training.world import World
 
 AS_IT_IS = nullcontext()
@@ -92,13 +92,9 @@ class Training:
         self.options = recipe.train
         self.loaded = loaded
         self.samples = samples
-        self.val_samples = val_samples
         self.order = order
         self.anchor = anchor
-        self.examiner = examiner
-        self.dose = Dose(most=order.num_updates, peak=recipe.train.peak_learning_rate)
         self.run = run
-        self.layout = layout_of(loaded.model.config)
         self.world = world
         self.descent = open_descent(loaded, recipe, world)
         self.loss = self.descent.loss
@@ -106,6 +102,15 @@ class Training:
         self.optimizer = self.descent.optimizer
         budget = replace(budget, is_fixed=recipe.train.has_parts)
         self.thrift = Thrift(budget, self.weights, loaded.device)
+        self.passes = Passes(
+            layout_of(loaded.model.config),
+            world,
+            device=loaded.device,
+            dtype=loaded.dtype,
+            is_in_step=self.descent.is_in_step,
+        )
+        self.validation = self._validation(val_samples) if val_samples else None
+        self.examinations = self._examinations(examiner) if examiner is not None else None
         self.stop = StopSignals()
         self.state = TrainState(
             update=0,
@@ -119,10 +124,25 @@ class Training:
         )
         self.random = random_state(loaded.device)
 
+    def _validation(self, samples: Sequence[Sample]) -> Validation:
+        return Validation(
+            samples=samples,
+            loaded=self.loaded,
+            loss=self.loss,
+            passes=self.passes,
+            thrift=self.thrift,
+            world=self.world,
+        )
+
+    def _examinations(self, examiner: Examiner) -> Examinations:
+        dose = Dose(most=self.order.num_updates, peak=self.options.peak_learning_rate)
+        return Examinations(examiner, dose, self.world)
+
     def go_on_from(self, state: TrainState) -> None:
         """Stand where another process stood; weights and memory are given back elsewhere."""
         self.state = state
-        self.dose = replace(self.dose, passed_at=state.passed_at)
+        if self.examinations is not None and state.passed_at is not None:
+            self.examinations.dose = self.examinations.dose.passed(state.passed_at)
         if self.options.token_budget is None:
             self.thrift.budget = state.budget
         self.random = random_state(self.loaded.device)
@@ -162,8 +182,8 @@ class Training:
         return replace(sums, grad_norm=norm)
 
     def _rate(self, update: int) -> float:
-        if self.examiner is not None:
-            return self.dose.rate(update)
+        if self.examinations is not None:
+            return self.examinations.dose.rate(update)
         return learning_rate(self.options, update - 1, self.order.num_updates)
 
     def accumulate(self, samples: Sequence[Sample]) -> UpdateSums:
@@ -172,7 +192,7 @@ class Training:
 
         Each process computes those of its share; the sums are the same on all.
         """
-        share = self._share(samples)
+        share = self.passes.share(samples)
         weight, kept, num_stops = self.world.sum_numbers(
             num_targets(share), num_kept(share), self.stop.is_asked
         )
@@ -194,44 +214,17 @@ class Training:
         self, samples: Sequence[Sample], budget: Budget, weight: float, anchor_share: float
     ) -> tuple[float, float, float, int]:
         """The gradient of this process's share; its nats, hits, divergence and tokens computed."""
-        packs = self._passes(samples, budget)
+        packs = self.passes.of(samples, budget.tokens)
         loss = correct = divergence = 0.0
         for each in packs:
             self._stop_if_alone()
             with recomputing(self.loaded.model) if budget.recomputes(each.num_tokens) else AS_IT_IS:
-                sums = self.loss.backward(
-                    self._batch(each), num_targets=weight, anchor_share=anchor_share
-                )
+                batch = self.passes.batch(each, self.anchor.base_states)
+                sums = self.loss.backward(batch, num_targets=weight, anchor_share=anchor_share)
             loss += sums.nll
             correct += sums.correct
             divergence += sums.divergence
         return loss, correct, divergence, sum(each.num_tokens for each in packs)
-
-    def _share(self, samples: Sequence[Sample]) -> Sequence[Sample]:
-        """What this process computes of what all of them have in hand."""
-        return shares(samples, self.world.size)[self.world.rank]
-
-    def _passes(self, samples: Sequence[Sample], budget: Budget) -> list[Pack]:
-        """Passes of this process's share.
-
-        Where weights come together pass by pass, all processes make as many passes, some of them
-        for nothing.
-        """
-        packs = self.layout.lay_out(self._share(samples), budget.tokens)
-        if not self.descent.is_in_step:
-            return packs
-        num_idle = self.world.largest(len(packs)) - len(packs)
-        idle = for_nothing(self.layout.lay_out(samples[:1], budget.tokens)[0])
-        return [*packs, *num_idle * [idle]]
-
-    def _batch(self, pack: Pack) -> Batch:
-        return to_batch(
-            pack,
-            windows=self.layout.windows,
-            device=self.loaded.device,
-            dtype=self.loaded.dtype,
-            base_states=self.anchor.base_states,
-        )
 
     def _stop_if_alone(self) -> None:
         """In the middle of an update only one process can stop: several would wait for it."""
@@ -252,76 +245,24 @@ class Training:
         self.random = random_state(self.loaded.device)
         if update in (1, self.order.num_updates) or update % self.options.logging_steps == 0:
             metrics.train(record)
-        if self.val_samples and validating_is_due(self.options, update, self.order):
-            self._judge(self.validate(), metrics)
-        if self.examiner is not None and self.dose.is_due(update):
-            self._heed(self._examined(self.examiner), metrics)
+        if self.validation is not None and validating_is_due(self.options, update, self.order):
+            self._validate(self.validation, metrics)
+        if self.examinations is not None and self.examinations.dose.is_due(update):
+            self._examine(self.examinations, metrics)
         if self._is_worth_saving():
             self._save()
 
-    def validate(self) -> EvalRecord:
-        """Loss and hits on the validation rows, by token."""
-        started = time.monotonic()
-        self.loaded.model.eval()
-        sums = self.thrift.run(self._measure)
-        self.loaded.model.train()
-        nll, correct, weight = self.world.sum_numbers(*sums)
-        return EvalRecord(
-            update=self.state.update,
-            eval_loss=nll / weight,
-            eval_token_acc=correct / weight,
-            eval_runtime=time.monotonic() - started,
-        )
-
-    def _measure(self, budget: Budget) -> tuple[float, float, float]:
-        """Nats, hits and weight of this process's share of the validation rows."""
-        nll = correct = weight = 0.0
-        for each in self._passes(self.val_samples, budget):
-            sums = self.loss.measure(self._batch(each))
-            nll += sums.nll
-            correct += sums.correct
-            weight += sums.weight
-        return nll, correct, weight
-
-    def _judge(self, record: EvalRecord, metrics: Metrics | Unheard) -> None:
+    def _validate(self, validation: Validation, metrics: Metrics | Unheard) -> None:
+        record = validation.hold(self.state.update)
         metrics.eval(record)
-        if self.examiner is not None:
-            return  # which knows better what the run is for
-        best = self.state.best_eval_loss
-        if best is None or record.eval_loss < best:
-            self.state = replace(
-                self.state,
-                best_update=record.update,
-                best_eval_loss=record.eval_loss,
-                num_worse=0,
-            )
-        else:
-            self.state = replace(self.state, num_worse=self.state.num_worse + 1)
+        if self.examinations is None:  # which know better what the run is for
+            self.state = self.state.validated(record.eval_loss)
 
-    def _examined(self, examiner: Examiner) -> Examination:
-        """At the end of the run with no more strength than it takes."""
-        found = examiner.examine(self.loaded)
-        if self.state.update != self.dose.last:
-            return found
-
-        def examine(strength: float) -> tuple[Examination, bool]:
-            weaker = replace(examiner.examine(self.loaded), strength=strength)
-            is_as_good = self.world.is_first and weaker.is_as_good_as(found)
-            return weaker, any(self.world.sum_numbers(is_as_good))
-
-        return hold_back(self.loaded.model, found, examine)
-
-    def _heed(self, found: Examination, metrics: Metrics | Unheard) -> None:
-        """Process 0 decides for all: they might round otherwise."""
+    def _examine(self, examinations: Examinations, metrics: Metrics | Unheard) -> None:
+        found = examinations.hold(self.state.update, self.loaded)
         metrics.examination(self.state.update, found)
-        mine = (found.has_passed, found.kl) if self.world.is_first else (False, 0.0)
-        has_passed, kl = self.world.sum_numbers(*mine)
-        if not has_passed:
-            return
-        self.dose = replace(self.dose, passed_at=self.dose.passed_at or self.state.update)
-        self.state = replace(self.state, passed_at=self.dose.passed_at)
-        if self.state.best_eval_loss is None or kl < self.state.best_eval_loss:
-            self.state = replace(self.state, best_update=self.state.update, best_eval_loss=kl)
+        if found.has_passed:
+            self.state = self.state.passed(found.kl)
 
     def _has_had_enough(self) -> bool:
         return self._end() is not None
@@ -331,8 +272,8 @@ class Training:
         patience = self.options.early_stop_interval
         if patience is not None and self.state.num_worse >= patience:
             return "loss"
-        if self.examiner is not None and self.state.update >= self.dose.last:
-            return "bound" if self.dose.passed_at is None else "passed"
+        if self.examinations is not None and self.state.update >= self.examinations.dose.last:
+            return "bound" if self.state.passed_at is None else "passed"
         return None
 
     def _is_worth_saving(self) -> bool:
