@@ -1,187 +1,191 @@
-"""The engine in this process: requests in one left-padded batch, tokens out as they come.
+"""The engine in this process: one batch that never ends, whoever asks and whoever answers.
 
-Suffixes: B rows still speaking, T tokens, V vocabulary.
+    stream ──► Row ──► Batch ──► Reader ──► Row.say ──► inbox ──► stream
+               (row)   (batch)   (reading)  (sampler, speech)
+
+Each thread that waits for words makes the next pass for all, in turn (``turns``). An engine
+remembers what it has read: after the weights have changed, a new one is made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from selfhood.data.render import Renderer
-from selfhood.engine.sampler import Sampler
-from selfhood.engine.types import Delta, Finish, Request
+from selfhood.engine.batch import Batch
+from selfhood.engine.reading import VIRTUAL, reader_of
+from selfhood.engine.row import Inbox, Row
+from selfhood.engine.scorer import Scorer
+from selfhood.engine.turns import Turns
+from selfhood.engine.types import Chance, Delta, Passage, Request, Text
 from selfhood.errors import InputError
-from selfhood.model.adapters import speaking_as
+from selfhood.model.adapters import load_adapter, remove_adapter
 from selfhood.model.load import Loaded, context_length
-from selfhood.model.tuners.prompt import (
-    VirtualTokens,
-    num_virtual_tokens,
-    virtual_tokens,
-    without_peft,
-)
+from selfhood.model.tuners.prompt import num_virtual_tokens
 
-_New = dict[str, Tensor]  # the next tokens, by ids or by embeddings, as transformers takes them
-HALF_A_CHARACTER = "\ufffd"  # how a tokenizer decodes one whose last token is still to come
+MOST_ROWS = 16
+MOST_TOKENS = 32768  # in all caches together; of a 0.5B model that is 0.4 GB, of a 7B 1.8 GB
 
 
 class NativeEngine:
-    """Answers with the loaded model, as itself or as any adapter on it."""
+    """Answers with the loaded model, as itself or as any adapter on it. A ``Host``."""
 
-    def __init__(self, loaded: Loaded, renderer: Renderer) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        renderer: Renderer,
+        *,
+        most_rows: int = MOST_ROWS,
+        most_tokens: int = MOST_TOKENS,
+    ) -> None:
         self.loaded = loaded
         self.renderer = renderer
-        # peft's own forward would put virtual tokens before every single token.
-        self._base = without_peft(loaded.model)
-        self._context = context_length(loaded.model.config)
         self.ends = end_tokens(loaded)
+        self._context = context_length(loaded.model.config)
+        self._turns = Turns()
+        self._reader = reader_of(loaded)
+        self._leaving: set[str] = set()
+        self._batch = Batch(
+            most_rows=most_rows,
+            most_tokens=max(most_tokens, self._context),
+            new_cache=lambda adapter: self._reader.new_cache(adapter),
+        )
 
-    @torch.inference_mode()
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        there = getattr(self.loaded.model, "peft_config", {})
+        return tuple(name for name in there if name not in self._leaving)
+
     def stream(self, requests: Sequence[Request]) -> Iterator[Delta]:
-        """Deltas of all replies, interleaved as they are decoded. Requests share one adapter."""
-        adapters = {request.adapter for request in requests}
-        if len(adapters) != 1:
-            raise InputError("one batch is answered by one identity")
-        rows = [self._start(index, request) for index, request in enumerate(requests)]
-        yield from self._decode(rows, adapters.pop())
+        """The replies' pieces, interleaved as they are decoded."""
+        inbox = Inbox()
+        rows = [self._row(index, request, inbox) for index, request in enumerate(requests)]
+        num_unfinished = len(rows)
+        self._batch.join(rows)
+        try:
+            while num_unfinished:
+                self._turns.work_until(lambda: bool(inbox), self._step)
+                while inbox:
+                    delta = inbox.popleft()
+                    if isinstance(delta, Exception):
+                        raise delta
+                    num_unfinished -= delta.finish is not None
+                    yield delta
+        finally:
+            for row in rows:
+                row.is_done = True
 
-    def _start(self, index: int, request: Request) -> _Row:
-        tokenizer = self.loaded.tokenizer
-        prompt = self.renderer.prompt(request.messages, thinking=request.thinking)
-        ids = tokenizer.encode(prompt, add_special_tokens=False)
-        room = self._context - len(ids) - num_virtual_tokens(self.loaded.model, request.adapter)
+    def score(self, passages: Sequence[Passage]) -> list[tuple[Chance, ...]]:
+        """The chances of each passage's tokens."""
+        for passage in passages:
+            self._check_speaker(passage.adapter)
+        scorer = Scorer(self._reader, self.loaded, self._encode)
+        found = []
+        for passage in passages:
+            with self._turns.alone(), torch.inference_mode():
+                found.append(scorer.weigh(passage))
+        return found
+
+    def add_speaker(self, name: str, folder: Path) -> None:
+        if name in self.speakers:
+            raise InputError(f"an adapter is called {name!r} already", hint="remove that one first")
+        with self._turns.alone():
+            self._drop_who_left()
+            model = load_adapter(self.loaded.model, folder, name=name)
+            self._carry(model)
+
+    def remove_speaker(self, name: str) -> None:
+        self._check_speaker(name)
+        self._leaving.add(name)
+        with self._turns.alone():
+            self._drop_who_left()
+
+    def close(self) -> None:
+        with self._turns.alone():
+            self._batch.fail(InputError("the engine is closed"))
+
+    def _carry(self, model: object) -> None:
+        """The model with other adapters on it than before."""
+        self.loaded = replace(self.loaded, model=model)
+        self._reader = reader_of(self.loaded)
+
+    def _row(self, index: int, request: Request, inbox: Inbox) -> Row:
+        self._check_speaker(request.adapter)
+        num_virtual = num_virtual_tokens(self.loaded.model, request.adapter)
+        ids = [VIRTUAL] * num_virtual + self._prompt(request)
+        room = self._context - len(ids)
         if room < 1:
             raise InputError(
                 f"the talk is {len(ids)} tokens long, the model holds {self._context}",
                 hint="start a new one (in a talk: clear)",
             )
-        return _Row(index, ids, request, tokenizer, min(request.sampling.max_new_tokens, room))
-
-    def _decode(self, rows: list[_Row], adapter: str | None) -> Iterator[Delta]:
-        from transformers import DynamicCache
-
-        cache = DynamicCache(config=self.loaded.model.config)
-        mask_BT, ids_BT = self._pad([row.ids for row in rows])
-        new: _New = {"input_ids": ids_BT}
-        virtual = self._virtual_tokens(adapter, len(rows))
-        if virtual is not None:
-            mask_BT = torch.cat([mask_BT.new_ones(len(rows), virtual.num), mask_BT], dim=1)
-        if virtual is not None and virtual.cache is not None:
-            cache = virtual.cache
-        if virtual is not None and virtual.embeddings_BVD is not None:
-            embeddings_BTD = self._base.get_input_embeddings()(ids_BT)
-            new = {"inputs_embeds": torch.cat([virtual.embeddings_BVD, embeddings_BTD], dim=1)}
-        while rows:
-            # Anew each time: between two tokens another reply may have been asked of the model.
-            with speaking_as(self.loaded.model, adapter):
-                logits_BV = self._forward(new, mask_BT, cache)
-            picked = [row.pick(logits_V) for row, logits_V in zip(rows, logits_BV, strict=True)]
-            for row, token in zip(rows, picked, strict=True):
-                delta = row.take(token, self.ends)
-                if delta is not None:
-                    yield delta
-            alive = [number for number, row in enumerate(rows) if row.finish is None]
-            if len(alive) < len(rows):
-                if not alive:
-                    return
-                keep_B = torch.tensor(alive, device=self.loaded.device)
-                cache.batch_select_indices(keep_B)
-                mask_BT = mask_BT[keep_B]
-                rows = [rows[number] for number in alive]
-            ids_BT = torch.tensor([[row.seen[-1]] for row in rows], device=self.loaded.device)
-            new = {"input_ids": ids_BT}
-            mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(rows), 1)], dim=1)
-
-    def _pad(self, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
-        longest = max(map(len, prompts))
-        pads = [longest - len(ids) for ids in prompts]
-        mask = [[0] * pad + [1] * (longest - pad) for pad in pads]
-        ids = [[0] * pad + row for pad, row in zip(pads, prompts, strict=True)]
-        device = self.loaded.device
-        return torch.tensor(mask, device=device), torch.tensor(ids, device=device)
-
-    def _virtual_tokens(self, adapter: str | None, batch_size: int) -> VirtualTokens | None:
-        if adapter is None:
-            return None
-        with speaking_as(self.loaded.model, adapter):
-            return virtual_tokens(self.loaded.model, batch_size=batch_size)
-
-    def _forward(self, new: _New, mask_BT: Tensor, cache: Any) -> Tensor:
-        """Logits after the last of the ``new`` tokens; they stand behind those in the cache."""
-        (tokens,) = new.values()
-        num_new = tokens.shape[1]
-        positions_BT = (mask_BT.cumsum(dim=1) - 1).clamp(min=0)[:, -num_new:]
-        output = self._base(
-            **new,
-            attention_mask=mask_BT,
-            position_ids=positions_BT,
-            past_key_values=cache,
-            use_cache=True,
-            # An index, not the number 1: that would hand a strided slice to the head, which torch
-            # multiplies by copying the whole vocabulary matrix once per row.
-            logits_to_keep=torch.tensor([num_new - 1], device=mask_BT.device),
+        return Row(
+            index,
+            request,
+            prompt=ids,
+            num_virtual=num_virtual,
+            room=min(request.sampling.max_new_tokens, room),
+            tokenizer=self.loaded.tokenizer,
+            ends=self.ends,
+            inbox=inbox,
         )
-        logits_BV: Tensor = output.logits[:, -1]
-        return logits_BV
+
+    def _prompt(self, request: Request) -> list[int]:
+        if request.text is not None:
+            return self._encode(request.text)
+        return self._encode(self.renderer.prompt(request.messages, thinking=request.thinking, tools=request.tools))
+
+    def _encode(self, text: Text) -> list[int]:
+        if not isinstance(text, str):
+            return list(text)
+        return list(self.loaded.tokenizer.encode(text, add_special_tokens=False))
+
+    def _check_speaker(self, name: str | None) -> None:
+        if name is not None and name not in self.speakers:
+            there = ", ".join(self.speakers) or "none"
+            raise InputError(f"no adapter is called {name!r}", hint=f"there are: {there}")
+
+    def _step(self) -> None:
+        """One pass, and the words that come of it."""
+        try:
+            with torch.inference_mode():
+                readings = self._batch.next_readings()
+                self._drop_who_left()
+                speaking = [reading.is_last for reading in readings]
+                logits = self._reader.read(readings) if readings else []
+                rows = [
+                    (reading.row, logits_RV[-1])
+                    for reading, logits_RV, speaks in zip(readings, logits, speaking, strict=True)
+                    if speaks
+                ]
+                _say(rows)
+        except Exception as error:
+            self._batch.fail(error)
+
+    def _drop_who_left(self) -> None:
+        """Adapters that are to go and have nothing more to say."""
+        speaking = {row.adapter for row in self._batch.rows}
+        for name in self._leaving - speaking:
+            self._leaving.discard(name)
+            self._batch.forget(name)
+            self._carry(remove_adapter(self.loaded.model, name))
 
 
-class _Row:
-    """One reply in the making: its tokens, the text already handed out, why it ended."""
-
-    def __init__(
-        self, index: int, ids: list[int], request: Request, tokenizer: Any, room: int
-    ) -> None:
-        self.index = index
-        self.ids = ids
-        self.seen = list(ids)
-        self.finish: Finish | None = None
-        self._tokenizer = tokenizer
-        self._sampler = Sampler(request.sampling)
-        self._stop = tuple(word for word in request.sampling.stop if word)
-        self._room = room
-        self._new: list[int] = []
-        self._given = 0  # characters handed out
-
-    def pick(self, logits_V: Tensor) -> int:
-        return self._sampler.pick(logits_V, self.seen)
-
-    def take(self, token: int, ends: frozenset[int]) -> Delta | None:
-        """Add a token; the text it completes, or None while a character is still incomplete."""
-        self.seen.append(token)
-        if token in ends:
-            self.finish = "stop"
-        else:
-            self._new.append(token)
-            if len(self._new) >= self._room:
-                self.finish = "length"
-        text: str = self._tokenizer.decode(self._new, skip_special_tokens=True)
-        stop = min((at for word in self._stop if (at := text.find(word)) >= 0), default=-1)
-        if stop >= 0:
-            text, self.finish = text[:stop], "stop"
-        elif self.finish == "length":
-            text = text.rstrip(HALF_A_CHARACTER)
-        whole = text if self.finish else text[: len(text) - _held_back(text, self._stop)]
-        piece, self._given = whole[self._given :], max(len(whole), self._given)
-        if not piece and self.finish is None:
-            return None
-        ids = tuple(self._new) if self.finish else ()
-        return Delta(index=self.index, text=piece, num_tokens=len(ids), finish=self.finish, ids=ids)
-
-
-def _held_back(text: str, stop: tuple[str, ...]) -> int:
-    """How many characters at the end may not be shown yet: an incomplete one, and before it what
-    may turn out to be the start of a stop word."""
-    whole = text.rstrip(HALF_A_CHARACTER)
-    starts = (
-        size
-        for word in stop
-        for size in range(min(len(word), len(whole)), 0, -1)
-        if whole.endswith(word[:size])
-    )
-    return len(text) - len(whole) + max(starts, default=0)
+def _say(rows: Sequence[tuple[Row, Tensor]]) -> None:
+    """The next token of each row, from its logits; the plainest choice is made for all at once."""
+    likeliest = [(row, logits_V) for row, logits_V in rows if row.takes_likeliest]
+    if likeliest:
+        tokens = torch.stack([logits_V for _, logits_V in likeliest]).argmax(dim=-1).tolist()
+        for (row, _), token in zip(likeliest, tokens, strict=True):
+            row.take(token)
+    for row, logits_V in rows:
+        if not row.takes_likeliest:
+            row.say(logits_V.float().cpu())
 
 
 def end_tokens(loaded: Loaded) -> frozenset[int]:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from selfhood.errors import InputError
 from selfhood.model.four_bits import is_quantised
+from selfhood.model.lean_lora import LeanLinear
 from selfhood.model.tuners.full import choose_weights
-from selfhood.model.tuners.lora import attach_lora, continue_lora
+from selfhood.model.tuners.lora import adopt_lora, attach_lora, continue_lora, use_lean_layers
 from selfhood.model.tuners.prompt import (
     attach_prompt,
     continue_prompt,
@@ -98,21 +99,34 @@ def restore(model: Any, folder: Path) -> None:
 
 def load_adapter(model: Any, folder: Path, *, name: str = ADAPTER) -> Any:
     """A trained adapter beside those already on ``model``; safetensors only."""
-    from peft import PeftModel
+    from peft import LoraConfig, PeftConfig, PeftModel
 
     check_is_safe(folder)
     with _fitting(folder):
+        config = PeftConfig.from_pretrained(str(folder))
         if isinstance(model, PeftModel):
-            _check_same_kind(model, folder)
-            model.load_adapter(folder, adapter_name=name)
-            return model
-        return PeftModel.from_pretrained(model, folder, adapter_name=name).eval()
+            _check_same_kind(model, config, folder)
+            if adopt_lora(model, folder, config, name):
+                return model
+            model.load_adapter(folder, adapter_name=name, low_cpu_mem_usage=True)
+            return model.eval()
+        if isinstance(config, LoraConfig):
+            use_lean_layers(model, config)
+        return PeftModel.from_pretrained(
+            model, folder, adapter_name=name, config=config, low_cpu_mem_usage=True
+        ).eval()
 
 
-def _check_same_kind(model: Any, folder: Path) -> None:
-    from peft import PeftConfig
+def remove_adapter(model: Any, name: str) -> Any:
+    """The model without it: where it was the last one, the model as it was before any."""
+    if set(model.peft_config) == {name}:
+        return model.unload() if hasattr(model, "unload") else model.get_base_model()
+    model.delete_adapter(name)
+    return model
 
-    there, new = model.active_peft_config, PeftConfig.from_pretrained(str(folder))
+
+def _check_same_kind(model: Any, new: Any, folder: Path) -> None:
+    there = model.active_peft_config
     if there.peft_type != new.peft_type and (there.is_prompt_learning or new.is_prompt_learning):
         raise InputError(
             f"its {_name(new)} and the other's {_name(there)} cannot stand on one model",
@@ -206,3 +220,23 @@ def _kind(model: Any) -> str:
 def _name(config: Any) -> str:
     """peft's PREFIX_TUNING, as it is written here."""
     return str(config.peft_type.value).lower().replace("_", "-")
+
+
+def plain_adapters(model: Any) -> frozenset[str | None]:
+    """Who can speak side by side in one pass (``segments``): the base, as None, and adapters that
+    are plain LoRAs or virtual tokens. Where any layer carries adapters in another way, nobody."""
+    from peft import PeftModel
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    if not isinstance(model, PeftModel):
+        return frozenset({None})
+    layers = [
+        module
+        for module in model.modules()
+        if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper)
+    ]
+    if not all(isinstance(layer, LeanLinear) for layer in layers):
+        return frozenset()
+    fancy = {name for layer in layers for name in layer.lora_A if not layer.is_plain(name)}
+    return frozenset({None, *model.peft_config} - fancy)

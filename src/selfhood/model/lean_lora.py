@@ -11,6 +11,7 @@ Suffixes: T tokens, I inputs, O outputs, R rank.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -18,11 +19,17 @@ from peft.tuners import lora
 from torch import Tensor, nn
 from torch.nn import functional
 
+from selfhood.model.segments import Segment, current_segments
+
 
 class LeanLinear(lora.Linear):
-    """peft's layer; training with one plain adapter takes the short way."""
+    """peft's layer; training with one plain adapter takes the short way, and a pass of many
+    speakers gives each its own."""
 
     def forward(self, x: Tensor, *args: Any, **options: Any) -> Tensor:
+        segments = current_segments()
+        if segments is not None:
+            return self._in_segments(x, segments)
         name = self._plain_adapter()
         if name is None or args or options:
             peft_way: Tensor = super().forward(x, *args, **options)
@@ -37,6 +44,38 @@ class LeanLinear(lora.Linear):
         )
         return out
 
+    def _in_segments(self, x_1TI: Tensor, segments: tuple[Segment, ...]) -> Tensor:
+        """Without gradients; the same numbers as in training."""
+        out_1TO: Tensor = self.base_layer(x_1TI)
+        for segment in segments:
+            if segment.adapter is None or segment.adapter not in self.lora_A:
+                continue
+            a_RI, b_OR = self._matrices(segment.adapter, x_1TI.dtype)
+            here = slice(segment.start, segment.end)
+            out_1TO[0, here].addmm_(x_1TI[0, here] @ a_RI.T, b_OR.T)
+        return out_1TO
+
+    def _matrices(self, name: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """A, and B with its scaling, as they are multiplied."""
+        a_RI, b_OR = self.lora_A[name].weight, self.lora_B[name].weight
+        assert isinstance(a_RI, Tensor) and isinstance(b_OR, Tensor)
+        return a_RI.to(dtype), (b_OR * self.scaling[name]).to(dtype)
+
+    def is_plain(self, name: str) -> bool:
+        """Whether the adapter of that name adds ``scaling * BAx`` and nothing else."""
+        return name not in self.lora_variant and self.lora_B[name].bias is None
+
+    def adopt(self, name: str, a_RI: Tensor, b_OR: Tensor, config: lora.LoraConfig) -> None:
+        """A trained plain adapter, with what peft notes of one. Its own way initialises weights
+        first and looks for the device of each: a second for a model of 24 layers."""
+        rank, alpha = len(a_RI), config.lora_alpha
+        self.r[name], self.lora_alpha[name] = rank, alpha
+        self.scaling[name] = alpha / (math.sqrt(rank) if config.use_rslora else rank)
+        self.use_rslora[name], self.use_dora[name] = config.use_rslora, False
+        self.lora_bias[name] = False
+        self.lora_dropout[name] = nn.Identity()
+        self.lora_A[name], self.lora_B[name] = _linear(a_RI), _linear(b_OR)
+
     def _plain_adapter(self) -> str | None:
         """The one active adapter, if nothing more than ``x + scaling * BAx`` is asked of it."""
         if not self.training or self.disable_adapters or self.merged:
@@ -45,12 +84,18 @@ class LeanLinear(lora.Linear):
             return None
         name: str = self.active_adapters[0]
         is_plain = (
-            name not in self.lora_variant
+            self.is_plain(name)
             and isinstance(self.lora_dropout[name], nn.Identity)
-            and self.lora_B[name].bias is None
             and not self.base_layer.weight.requires_grad
         )
         return name if is_plain else None
+
+
+def _linear(weight_OI: Tensor) -> nn.Linear:
+    with torch.device("meta"):
+        layer = nn.Linear(weight_OI.shape[1], weight_OI.shape[0], bias=False)
+    layer.weight = nn.Parameter(weight_OI, requires_grad=False)
+    return layer
 
 
 class _Updated(torch.autograd.Function):

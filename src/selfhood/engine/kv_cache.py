@@ -1,0 +1,92 @@
+"""Keys and values of one row, in all layers: what a reply needs of the tokens before it.
+
+A cache outlives its reply: the next turn of a talk, or another talk with the same system line,
+goes on from the tokens that both begin with.
+
+Suffixes: K heads of keys, T new tokens, S tokens in store, D width of a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
+
+STEP = 64  # tokens by which the store grows, at least
+
+
+class Cache(Protocol):
+    """What has been read of a row. ``ids`` are its tokens; virtual ones have no id, but -1."""
+
+    ids: list[int]
+
+    @property
+    def can_fork(self) -> bool: ...
+
+    def __len__(self) -> int: ...
+
+    def shares(self, ids: Sequence[int]) -> int:
+        """With how many of its tokens the row begins, so that ``fork`` or ``cut`` can keep them."""
+
+    def fork(self, num_tokens: int) -> Self:
+        """A cache of its own that begins with the first of these tokens."""
+
+    def cut(self, num_tokens: int) -> None:
+        """Forget all but the first tokens."""
+
+
+class KVCache:
+    """One store for each layer, which grows with the row."""
+
+    can_fork = True
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def put(self, layer: int, key_KTD: Tensor, value_KTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Store the new tokens' behind those of ``ids``; all keys and values, (K, S, D). They
+        count as stored once ``ids`` has their tokens: a pass that is cut short leaves nothing."""
+        past = len(self.ids)
+        end = past + key_KTD.shape[1]
+        keys_KSD, values_KSD = self._room(layer, end, like=key_KTD)
+        keys_KSD[:, past:end] = key_KTD
+        values_KSD[:, past:end] = value_KTD
+        return keys_KSD[:, :end], values_KSD[:, :end]
+
+    def shares(self, ids: Sequence[int]) -> int:
+        for number, (own, other) in enumerate(zip(self.ids, ids, strict=False)):
+            if own != other:
+                return number
+        return min(len(self.ids), len(ids))
+
+    def fork(self, num_tokens: int) -> KVCache:
+        new = KVCache()
+        for layer, (keys_KSD, values_KSD) in self._layers.items():
+            new.put(layer, keys_KSD[:, :num_tokens], values_KSD[:, :num_tokens])
+        new.ids = self.ids[:num_tokens]
+        return new
+
+    def cut(self, num_tokens: int) -> None:
+        del self.ids[num_tokens:]
+
+    def _room(self, layer: int, num_tokens: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        there = self._layers.get(layer)
+        if there is not None and there[0].shape[1] >= num_tokens:
+            return there
+        # Half as much again as is needed, so that a long reply is moved a few times only.
+        size = -(-max(num_tokens * 3 // 2, STEP) // STEP) * STEP
+        keys_KSD, values_KSD = (
+            torch.empty(like.shape[0], size, like.shape[2], dtype=like.dtype, device=like.device)
+            for _ in range(2)
+        )
+        if there is not None:
+            keys_KSD[:, : there[0].shape[1]] = there[0]
+            values_KSD[:, : there[1].shape[1]] = there[1]
+        self._layers[layer] = keys_KSD, values_KSD
+        return keys_KSD, values_KSD
