@@ -138,7 +138,10 @@ class NativeEngine:
     def _prompt(self, request: Request) -> list[int]:
         if request.text is not None:
             return self._encode(request.text)
-        return self._encode(self.renderer.prompt(request.messages, thinking=request.thinking, tools=request.tools))
+        prompt = self.renderer.prompt(
+            request.messages, thinking=request.thinking, tools=request.tools
+        )
+        return self._encode(prompt)
 
     def _encode(self, text: Text) -> list[int]:
         if not isinstance(text, str):
