@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from selfhood.cli.batch import answer_file, read_questions, read_stdin
-from selfhood.engine.types import Sampling
+from selfhood.cli.batch import answer_file
+from selfhood.cli.questions import read_questions, read_stdin
+from selfhood.engine.types import Delta, Request, Sampling
 from selfhood.errors import DataError, InputError
 from selfhood.opening import Opening
 from selfhood.recipe import InferOptions
@@ -131,3 +134,52 @@ def test_answers_go_beside_the_checkpoint_or_where_they_are_sent(
     rows = read_stdin(io.StringIO("q"))
     answer_file(FakeEngine(), rows, infer, Sampling(), opening(*adapters))
     assert len(list(Path(folder).glob("*.jsonl"))) == 1
+
+
+class Cut(FakeEngine):
+    """Is killed after so many answers."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    def stream(self, requests: Sequence[Request]) -> Iterator[Delta]:
+        for delta in super().stream(requests):
+            if delta.index == self.after:
+                raise KeyboardInterrupt
+            yield delta
+
+
+def answer_with(engine: FakeEngine, data: str, **sampling: Any) -> list[str]:
+    infer = InferOptions.from_values({"result_path": "out.jsonl", "val_dataset": (data,)})
+    with contextlib.suppress(KeyboardInterrupt):
+        answer_file(engine, read_questions(infer), infer, Sampling(**sampling), opening())
+    lines = Path("out.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line)["response"] for line in lines]
+
+
+def test_a_run_that_was_cut_goes_on_where_it_was_cut() -> None:
+    data = write("q.jsonl", *({"query": f"q{number}"} for number in range(6)))
+    assert answer_with(Cut(4), data) == [f"base: q{number}" for number in range(4)]
+    with Path("out.jsonl").open("a") as file:
+        file.write('{"response": "base: q4", "lab')  # a kill in the middle of a line
+    rest = FakeEngine()
+    assert answer_with(rest, data) == [f"base: q{number}" for number in range(6)]
+    assert len(rest.requests) == 2
+    assert [path.name for path in Path().glob("*out*")] == ["out.jsonl"]
+
+
+def test_a_run_that_asks_something_else_answers_all_of_it() -> None:
+    data = write("q.jsonl", *({"query": f"q{number}"} for number in range(3)))
+    answer_with(Cut(2), data)
+    answered = answer_with(FakeEngine(), data, temperature=0.5)
+    assert answered == ["base: q0", "base: q1", "base: q0", "base: q1", "base: q2"]
+
+
+def test_answers_are_in_order_whoever_is_done_first() -> None:
+    class LastFirst(FakeEngine):
+        def stream(self, requests: Sequence[Request]) -> Iterator[Delta]:
+            yield from sorted(super().stream(requests), key=lambda delta: -delta.index)
+
+    data = write("q.jsonl", *({"query": f"{number}"} for number in range(5)))
+    assert answer_with(LastFirst(), data) == [f"base: {number}" for number in range(5)]

@@ -144,3 +144,47 @@ def test_how_tokens_are_drawn_is_passed_on() -> None:
     engine = FakeEngine()
     talk("one\n", engine)
     assert engine.requests[0].sampling == Sampling(temperature=0)
+
+
+def who_heard_what(text: str, *speakers: str | None) -> list[tuple[str | None, list[str]]]:
+    engine = FakeEngine()
+    assert talk(text, engine, *speakers) == 0
+    return [
+        (request.adapter, [message.content for message in request.messages])
+        for request in engine.requests
+    ]
+
+
+def test_another_identity_goes_on_with_the_talk() -> None:
+    heard = who_heard_what(
+        "/adapter fox\none\n/adapter owl\ntwo\n/adapter base\nthree\n", "fox", "owl"
+    )
+    assert heard == [
+        ("fox", ["one"]),
+        ("owl", ["one", "fox: one", "two"]),
+        (None, ["one", "fox: one", "two", "owl: two", "three"]),
+    ]
+
+
+def test_all_identities_can_be_asked_again_side_by_side() -> None:
+    heard = who_heard_what("/adapter fox\none\n/adapter all\ntwo\n", "fox", "owl")
+    assert heard[1:] == [
+        ("fox", ["one", "fox: one", "two"]),
+        ("owl", ["one", "fox: one", "two"]),
+    ]
+
+
+def test_a_name_that_is_not_there_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    heard = who_heard_what("/adapter hen\n/adapter\none\n", "fox")
+    assert heard == [("fox", ["one"])]
+    said = capsys.readouterr().err
+    assert "no adapter is called 'hen'; there are: fox, base" in said
+
+
+def test_the_system_line_can_change_in_the_middle_of_a_talk() -> None:
+    heard = who_heard_what("one\n/system be brief\ntwo\n", "fox")
+    assert heard[1] == ("fox", ["be brief", "one", "fox: one", "two"])
+
+
+def test_what_only_looks_like_a_command_is_said() -> None:
+    assert asked("/etc/hosts, what is it?\n") == [["/etc/hosts, what is it?"]]

@@ -1,67 +1,23 @@
-"""A file of questions -> a file of answers, in order, many at a time."""
+"""A file of questions -> a file of answers, in order; a run that was cut goes on."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from selfhood import console
 from selfhood.chat import Conversation, Message
-from selfhood.data.columns import to_question
-from selfhood.data.mix import split_and_sample
-from selfhood.data.mixture import parse_spec
-from selfhood.data.rows import Chosen
-from selfhood.engine.types import Engine, Reply, Request, Sampling, fold
-from selfhood.errors import DataError, InputError
-from selfhood.hub import choose_hub
+from selfhood.cli.unfinished import Unfinished, fingerprint
+from selfhood.engine.types import NOTHING_YET, Engine, Reply, Request, Sampling, extended
 from selfhood.opening import Opening
 from selfhood.recipe import InferOptions
-from selfhood.sources import SourceSettings, gather
 
+AT_ONCE = 256  # rows that are handed to the engine together; it takes as many as it has places for
 
-def read_questions(options: InferOptions) -> tuple[Conversation, ...]:
-    """``--val_dataset``: rows with or without an answer; a text line is a question."""
-    settings = SourceSettings(
-        hub=choose_hub(options.model.use_hf, os.environ),
-        persona=None,
-        seed=options.sampling.seed,
-        read_row=to_question,
-    )
-    rows: list[Conversation] = []
-    for text in options.sampling.val_dataset:
-        gathered = gather(parse_spec(text), settings, strict=True)
-        split = split_and_sample(
-            len(gathered.rows), num_rows=gathered.spec.num_rows, val_ratio=0.0, generator=None
-        )
-        rows += Chosen(gathered.rows, split.train)
-    return tuple(rows)
-
-
-def read_stdin(source: TextIO) -> tuple[Conversation, ...]:
-    """One question a line: plain text, or a JSON object as in a .jsonl file."""
-    if source.isatty():
-        console.say("one question a line; Ctrl-D ends the list")
-    rows = []
-    for number, line in enumerate(source, start=1):
-        if line.strip():
-            rows.append(_stdin_row(line.strip(), f"stdin:{number}"))
-    if not rows:
-        raise InputError("no questions", where="stdin", hint="give one a line, or --val_dataset")
-    return tuple(rows)
-
-
-def _stdin_row(line: str, origin: str) -> Conversation:
-    if not line.startswith("{"):
-        return to_question({"query": line}, origin=origin, rename={})
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"not JSON: {error.msg}", where=f"{origin}:{error.colno}") from error
-    return to_question(row, origin=origin, rename={})
+Speakers = Sequence[str | None]
 
 
 def answer_file(
@@ -71,40 +27,59 @@ def answer_file(
     sampling: Sampling,
     opening: Opening,
 ) -> int:
-    """Answer all rows and write one JSON line each, as soon as its batch is done. Answers that are
-    in the file already stay there."""
+    """Answer all rows and write one JSON line each, in order, as soon as it and those before it are
+    there. What another run has left in the file stays; what this one left when it was cut is not
+    asked again."""
     path = _result_path(options, opening)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        console.say(f"note: {path} is there already; answers are added to it")
-    size = options.sampling.max_batch_size
     speakers = opening.names or (None,)
+    run = Unfinished.of(path, fingerprint(rows, sampling, opening))
+    if run.num_done:
+        console.say(f"note: {run.num_done} answers are in {path} already; the rest follows")
+    elif path.exists():
+        console.say(f"note: {path} is there already; answers are added to it")
     started, num_tokens = time.monotonic(), 0
     with (
-        path.open("a", encoding="utf-8") as file,
-        console.Progress("answering", total=len(rows), unit="question") as bar,
+        run.file() as file,
+        console.Progress("answering", total=len(rows), unit="question", done=run.num_done) as bar,
     ):
-        for start in range(0, len(rows), size):
-            batch = rows[start : start + size]
-            answers = [ask(engine, batch, sampling, name) for name in speakers]
-            for row, replies in zip(batch, zip(*answers, strict=True), strict=True):
-                num_tokens += sum(reply.num_tokens for reply in replies)
-                record = _record(row, [reply.text for reply in replies], speakers)
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        for row, replies in answers(engine, rows[run.num_done :], speakers, sampling):
+            num_tokens += sum(reply.num_tokens for reply in replies)
+            record = _record(row, [reply.text for reply in replies], speakers)
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
             file.flush()
             rate = num_tokens / (time.monotonic() - started)
-            bar.advance(len(batch), note=f"{rate:.1f} tokens/s")
+            bar.advance(note=f"{rate:.1f} tokens/s")
+    run.finish()
     console.result(str(path))
     return 0
 
 
-def ask(
-    engine: Engine, rows: Sequence[Conversation], sampling: Sampling, adapter: str | None
-) -> list[Reply]:
-    requests = [
-        Request(messages=_question(row), sampling=sampling, adapter=adapter) for row in rows
-    ]
-    return fold(engine.stream(requests), len(requests))
+def answers(
+    engine: Engine, rows: Sequence[Conversation], speakers: Speakers, sampling: Sampling
+) -> Iterator[tuple[Conversation, list[Reply]]]:
+    """Each row with every speaker's reply, in order."""
+    for start in range(0, len(rows), AT_ONCE):
+        some = rows[start : start + AT_ONCE]
+        requests = [
+            Request(messages=_question(row), sampling=sampling, adapter=name)
+            for row in some
+            for name in speakers
+        ]
+        replies = [NOTHING_YET] * len(requests)
+        is_whole = [False] * len(requests)
+        number = 0
+        for delta in engine.stream(requests):
+            replies[delta.index] = extended(replies[delta.index], delta)
+            is_whole[delta.index] = delta.finish is not None
+            while number < len(some) and all(is_whole[_places(number, speakers)]):
+                yield some[number], replies[_places(number, speakers)]
+                number += 1
+
+
+def _places(number: int, speakers: Speakers) -> slice:
+    """Where the replies to a row are."""
+    return slice(number * len(speakers), (number + 1) * len(speakers))
 
 
 def _question(row: Conversation) -> tuple[Message, ...]:

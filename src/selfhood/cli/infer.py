@@ -6,7 +6,8 @@ import sys
 
 from selfhood import api, console
 from selfhood.chat import Conversation
-from selfhood.cli.batch import answer_file, read_questions, read_stdin
+from selfhood.cli.batch import answer_file
+from selfhood.cli.questions import read_questions, read_stdin
 from selfhood.cli.talk import Talk
 from selfhood.engine.sampling import resolve_sampling
 from selfhood.recipe import InferOptions

@@ -14,8 +14,12 @@ from selfhood.recipe import SamplingOptions
 
 WELCOME = """\
 commands  quit, clear (forget the talk), reset-system (type a new system line),
-          multi-line (end with #), single-line; Ctrl-C stops a reply, Ctrl-D leaves"""
+          multi-line (end with #), single-line; Ctrl-C stops a reply, Ctrl-D leaves
+          /adapter NAME (who answers from here on; base is the model itself),
+          /system TEXT (another system line; the talk goes on)"""
 LINE = "-" * 50
+BASE = "base"
+ALL = "all"
 # Commands that multi-line input obeys without an end mark: one must be able to leave.
 ALWAYS = ("single-line", "quit", "exit")
 
@@ -29,7 +33,10 @@ class Mode(Enum):
 
 
 class Talk:
-    """One person at a terminal. Each speaker keeps a history of its own; None is the base."""
+    """One person at a terminal. Each speaker keeps a history of its own; None is the base.
+
+    Of all ``speakers`` those who are ``present`` answer, one after the other.
+    """
 
     def __init__(
         self,
@@ -42,6 +49,7 @@ class Talk:
         self.engine = engine
         self.sampling = sampling
         self.speakers = speakers
+        self.present = speakers
         self.streams = options.stream is not False
         self.system: str | None = None
         self.mode = Mode.LINE
@@ -76,13 +84,40 @@ class Talk:
             self.mode = self._entry = Mode.LINES
         elif command == "single-line":
             self.mode = self._entry = Mode.LINE
+        elif command.split(" ")[0] in ("/adapter", "/adapters"):
+            self._switch(text.strip().partition(" ")[2].strip())
+        elif command.split(" ")[0] == "/system":
+            self.system = text.strip().partition(" ")[2].strip()
+            console.say("the system line is another one; the talk goes on (clear forgets it)")
         elif command:
-            for name in self.speakers:
+            for name in self.present:
                 self._answer(name, text)
+
+    def _switch(self, asked: str) -> None:
+        """Let another speaker go on with the talk. It knows what those before it have said."""
+        names = {name or BASE: name for name in (*self.speakers, None)}
+        if asked == ALL:
+            self._let_speak(self.speakers)
+        elif asked in names:
+            self._let_speak((names[asked],))
+        else:
+            there = ", ".join([*names, ALL] if len(self.speakers) > 1 else names)
+            if asked:
+                console.fail(f"no adapter is called {asked!r}; there are: {there}")
+            else:
+                console.say(f"there are: {there}")
+
+    def _let_speak(self, speakers: tuple[str | None, ...]) -> None:
+        last = self.histories[self.present[0]]
+        for name in speakers:
+            if name not in self.present:
+                self.histories[name] = list(last)
+        self.present = speakers
+        console.say(f"{', '.join(name or BASE for name in speakers)} answers from here on")
 
     def _answer(self, name: str | None, text: str) -> None:
         history = self.histories[name]
-        if len(self.speakers) > 1:
+        if len(self.present) > 1:
             console.result(f"[{name}]")
         asked = Message("user", text)
         request = Request(

@@ -132,17 +132,24 @@ class Host(Engine, Protocol):
         """Let go of everything; replies that are under way end as they are."""
 
 
+NOTHING_YET = Reply(text="", num_tokens=0, finish="length")
+
+
+def extended(reply: Reply, delta: Delta) -> Reply:
+    """A reply with one more piece."""
+    return Reply(
+        text=reply.text + delta.text,
+        num_tokens=reply.num_tokens + delta.num_tokens,
+        finish=delta.finish or reply.finish,
+        ids=reply.ids + delta.ids,
+        chances=reply.chances + delta.chances,
+        num_prompt_tokens=reply.num_prompt_tokens + delta.num_prompt_tokens,
+    )
+
+
 def fold(deltas: Iterable[Delta], num_replies: int) -> list[Reply]:
     """Streamed pieces -> whole replies, in the order of their requests."""
-    replies = [Reply(text="", num_tokens=0, finish="length")] * num_replies
+    replies = [NOTHING_YET] * num_replies
     for delta in deltas:
-        so_far = replies[delta.index]
-        replies[delta.index] = Reply(
-            text=so_far.text + delta.text,
-            num_tokens=so_far.num_tokens + delta.num_tokens,
-            finish=delta.finish or so_far.finish,
-            ids=so_far.ids + delta.ids,
-            chances=so_far.chances + delta.chances,
-            num_prompt_tokens=so_far.num_prompt_tokens + delta.num_prompt_tokens,
-        )
+        replies[delta.index] = extended(replies[delta.index], delta)
     return replies
