@@ -65,7 +65,7 @@ def lean_layers(**options: Any) -> int:
     training = tiny_training(Path(), ROWS, **options)
     layers = [each for each in training.loaded.model.modules() if isinstance(each, LeanLinear)]
     training.loaded.model.train()
-    return sum(layer._plain_adapter() is not None for layer in layers)
+    return sum(layer.plain_update() is not None for layer in layers)
 
 
 def test_plain_lora_and_rslora_take_the_short_way_and_dora_does_not() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from selfhood.errors import InputError
 from selfhood.model.four_bits import is_quantised
+from selfhood.model.lean import make_lean
 from selfhood.model.lean_lora import LeanLinear
 from selfhood.model.tuners.full import choose_weights
 from selfhood.model.tuners.lora import adopt_lora, attach_lora, continue_lora, use_lean_layers
@@ -32,6 +33,7 @@ def attach(model: Any, options: TunerOptions, *, base: str, seed: int) -> Any:
     """New weights to train, seeded, as ``--tuner_type`` has it: the peft model, or with full
     training the model itself. ``base`` is what ``adapter_config.json`` will say it belongs to."""
     torch.manual_seed(seed)
+    make_lean(model)
     if options.tuner_type == "full":
         return choose_weights(model, options)
     attach_new = attach_lora if options.tuner_type == "lora" else attach_prompt
@@ -46,6 +48,7 @@ def continue_adapter(model: Any, folder: Path, *, base: str) -> Any:
     from peft import PeftConfig
 
     check_is_safe(folder)
+    make_lean(model)
     with _fitting(folder):
         kind = PeftConfig.from_pretrained(str(folder))
         continue_one = continue_prompt if kind.is_prompt_learning else continue_lora

@@ -2,9 +2,11 @@
 
 torch's fused kernel pays off with long rows. Of a pass of a few hundred tokens in bfloat16 its way
 back takes several times as long as the plain products do, of which there are but two here for each
-group of heads that share keys. The sums are those of the fused kernel, up to rounding.
+group of heads that share keys. The weights, T x S a head, are not kept either: they are made again
+on the way back. The sums are those of the fused kernel, up to rounding.
 
-Suffixes: B rows, H heads, K heads of keys, G heads that share one, T slots, S slots seen, D width.
+Suffixes: B rows, H heads, K heads of keys, T slots, N slots of all heads that share keys, S slots
+seen, D width.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import torch
 from torch import Tensor
 
 NAME = "short_sdpa"
-LONGEST = 640  # slots; what is kept for the way back grows with their square
+LONGEST = 640  # slots; the weights of a layer grow with their square
 
 
 def register() -> None:
@@ -51,8 +53,37 @@ def attend(
         return attended
     rows, heads = query_BHTD.shape[0], key_BKSD.shape[1]
     query_BKND = (query_BHTD * (scaling or width**-0.5)).reshape(rows, heads, -1, width)
-    scores_BKNS = query_BKND @ key_BKSD.transpose(-1, -2)
-    scores_BHTS = scores_BKNS.view(rows, -1, height, key_BKSD.shape[2]) + attention_mask
-    weights_BKNS = scores_BHTS.softmax(dim=-1).view_as(scores_BKNS)
-    out_BKND = weights_BKNS @ value_BKSD
+    out_BKND: Tensor = _Attended.apply(query_BKND, key_BKSD, value_BKSD, attention_mask)  # type: ignore[no-untyped-call]
     return out_BKND.view_as(query_BHTD).transpose(1, 2).contiguous(), None
+
+
+class _Attended(torch.autograd.Function):
+    """``softmax(query keyᵀ + mask) value``, of a query that is scaled."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query_BKND: Tensor, key_BKSD: Tensor, value_BKSD: Tensor, mask_11TS: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(query_BKND, key_BKSD, value_BKSD, mask_11TS)
+        return _weights(query_BKND, key_BKSD, mask_11TS) @ value_BKSD
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad_BKND,) = grads
+        query_BKND, key_BKSD, value_BKSD, mask_11TS = ctx.saved_tensors
+        weights_BKNS = _weights(query_BKND, key_BKSD, mask_11TS)
+        grad_value_BKSD = weights_BKNS.transpose(-1, -2) @ grad_BKND
+        grad_scores_BKNS = torch.ops.aten._softmax_backward_data(
+            grad_BKND @ value_BKSD.transpose(-1, -2), weights_BKNS, -1, weights_BKNS.dtype
+        )
+        grad_key_BKSD = grad_scores_BKNS.transpose(-1, -2) @ query_BKND
+        return grad_scores_BKNS @ key_BKSD, grad_key_BKSD, grad_value_BKSD, None
+
+
+def _weights(query_BKND: Tensor, key_BKSD: Tensor, mask_11TS: Tensor) -> Tensor:
+    """(B, K, N, S)"""
+    rows = len(query_BKND)
+    height, seen = mask_11TS.shape[-2:]
+    scores_BKNS = query_BKND @ key_BKSD.transpose(-1, -2)
+    scores_BKNS.view(rows, -1, height, seen).add_(mask_11TS)
+    return scores_BKNS.softmax(dim=-1)

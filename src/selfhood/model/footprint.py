@@ -3,8 +3,8 @@
 The model is built on torch's meta device, where tensors have a shape and a type and no memory, gets
 its adapter, and is run on a few tokens. Autograd's hooks show every tensor that a pass keeps until
 the way back, whatever the architecture and whatever is trained. With fused attention a tensor grows
-by the token or not at all, and its size says which. Masks are left out, and the scores that
-``model.attention`` keeps: the passes that have them are short, and a long row alone has none.
+by the token or not at all, and its size says which. Masks are left out: the passes that have them
+are short, and a long row alone has none.
 """
 
 from __future__ import annotations

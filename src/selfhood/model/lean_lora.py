@@ -21,6 +21,9 @@ from torch.nn import functional
 
 from selfhood.model.segments import Segment, current_segments
 
+Update = tuple[Tensor, Tensor | None, Tensor, Tensor, float]
+"""W (O, I), its bias (O), A (R, I), B (O, R), and the scaling of what they add."""
+
 
 class LeanLinear(lora.Linear):
     """peft's layer; training with one plain adapter takes the short way, and a pass of many
@@ -30,18 +33,11 @@ class LeanLinear(lora.Linear):
         segments = current_segments()
         if segments is not None:
             return self._in_segments(x, segments)
-        name = self._plain_adapter()
-        if name is None or args or options:
+        update = self.plain_update()
+        if update is None or args or options:
             peft_way: Tensor = super().forward(x, *args, **options)
             return peft_way
-        out: Tensor = _Updated.apply(  # type: ignore[no-untyped-call]
-            x,
-            self.base_layer.weight,
-            self.base_layer.bias,
-            self.lora_A[name].weight,
-            self.lora_B[name].weight,
-            self.scaling[name],
-        )
+        out: Tensor = _Updated.apply(x, *update)  # type: ignore[no-untyped-call]
         return out
 
     def _in_segments(self, x_1TI: Tensor, segments: tuple[Segment, ...]) -> Tensor:
@@ -76,19 +72,20 @@ class LeanLinear(lora.Linear):
         self.lora_dropout[name] = nn.Identity()
         self.lora_A[name], self.lora_B[name] = _linear(a_RI), _linear(b_OR)
 
-    def _plain_adapter(self) -> str | None:
-        """The one active adapter, if nothing more than ``x + scaling * BAx`` is asked of it."""
+    def plain_update(self) -> Update | None:
+        """What training computes with, if that is ``x + scaling * BAx`` of one active adapter."""
         if not self.training or self.disable_adapters or self.merged:
             return None
         if len(self.active_adapters) != 1 or self.active_adapters[0] not in self.lora_A:
             return None
         name: str = self.active_adapters[0]
-        is_plain = (
-            self.is_plain(name)
-            and isinstance(self.lora_dropout[name], nn.Identity)
-            and not self.base_layer.weight.requires_grad
-        )
-        return name if is_plain else None
+        base: Any = self.base_layer
+        has_dropout = not isinstance(self.lora_dropout[name], nn.Identity)
+        if has_dropout or not self.is_plain(name) or base.weight.requires_grad:
+            return None
+        a: Any = self.lora_A[name]
+        b: Any = self.lora_B[name]
+        return base.weight, base.bias, a.weight, b.weight, self.scaling[name]
 
 
 def _linear(weight_OI: Tensor) -> nn.Linear:
@@ -116,8 +113,7 @@ class _Updated(torch.autograd.Function):
     ) -> Tensor:
         x_TI = x.flatten(0, -2)
         a_RI, b_OR = a_RI.to(x.dtype), (b_OR * scaling).to(x.dtype)
-        low_TR = x_TI @ a_RI.T
-        out_TO = functional.linear(x_TI, weight_OI, bias_O).addmm_(low_TR, b_OR.T)
+        out_TO, low_TR = updated(x_TI, weight_OI, bias_O, a_RI, b_OR)
         kept_TI = x_TI if ctx.needs_input_grad[3] else None  # only the gradient of A needs it
         ctx.save_for_backward(kept_TI, low_TR, weight_OI, a_RI, b_OR)
         ctx.scaling = scaling
@@ -128,10 +124,31 @@ class _Updated(torch.autograd.Function):
         (grad,) = grads
         grad_TO = grad.flatten(0, -2)
         x_TI, low_TR, weight_OI, a_RI, b_OR = ctx.saved_tensors
-        grad_low_TR = grad_TO @ b_OR
-        grad_a_RI = None if x_TI is None else (grad_low_TR.T @ x_TI).float()
-        grad_b_OR = (grad_TO.T @ low_TR).float() * ctx.scaling
+        grad_low_TR, grad_a_RI, grad_b_OR = low_gradients(grad_TO, x_TI, low_TR, b_OR, ctx.scaling)
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = (grad_TO @ weight_OI).addmm_(grad_low_TR, a_RI).view(*grad.shape[:-1], -1)
+            grad_x = input_gradient(grad_TO, grad_low_TR, weight_OI, a_RI)
+            grad_x = grad_x.view(*grad.shape[:-1], -1)
         return grad_x, None, None, grad_a_RI, grad_b_OR, None
+
+
+def updated(
+    x_TI: Tensor, weight_OI: Tensor, bias_O: Tensor | None, a_RI: Tensor, b_OR: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The layer's output, (T, O), and what passes between A and B, (T, R). B is scaled."""
+    low_TR = x_TI @ a_RI.T
+    return functional.linear(x_TI, weight_OI, bias_O).addmm_(low_TR, b_OR.T), low_TR
+
+
+def low_gradients(
+    grad_TO: Tensor, x_TI: Tensor | None, low_TR: Tensor, b_OR: Tensor, scaling: float
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Of what passes between A and B; of A, unless it is not trained and ``x_TI`` None; of B. Wide
+    products, since tall ones are slower."""
+    grad_low_RT = b_OR.T @ grad_TO.T
+    grad_a_RI = None if x_TI is None else (grad_low_RT @ x_TI).float()
+    return grad_low_RT.T, grad_a_RI, (low_TR.T @ grad_TO).T.float() * scaling
+
+
+def input_gradient(grad_TO: Tensor, grad_low_TR: Tensor, weight_OI: Tensor, a_RI: Tensor) -> Tensor:
+    return (grad_TO @ weight_OI).addmm_(grad_low_TR, a_RI)
