@@ -237,6 +237,21 @@ def test_caches_stay_within_their_bound_and_everybody_is_answered(engine: Native
     assert max(rows for _, rows in held) <= 3
 
 
+def test_what_is_kept_of_many_talks_counts_with_all_the_room_it_takes(
+    engine: NativeEngine,
+) -> None:
+    small = NativeEngine(engine.loaded, engine.renderer, most_rows=2, most_tokens=1)
+    small._batch._most_tokens = 1500
+    for number in range(30):
+        texts(small, ask(f"{number} {LONG * (number % 3 + 1)}", max_new_tokens=3))
+    room = sum(
+        keys.shape[1]
+        for kept in small._batch._kept
+        for keys, _ in [kept.cache._layers[0]]  # type: ignore[attr-defined]
+    )
+    assert 0 < room <= 1500
+
+
 # Identities that come and go.
 
 

@@ -59,6 +59,11 @@ class _Speaking:
     source: Row | None = None
     shared: int = 0
 
+    @property
+    def most_tokens(self) -> int:
+        held = 0 if self.row.cache is None else self.row.cache.held
+        return max(self.row.most_tokens, held)
+
 
 class Batch:
     """``most_rows`` speak at once; all caches together hold ``most_tokens``."""
@@ -88,9 +93,9 @@ class Batch:
 
     @property
     def num_tokens(self) -> int:
-        """Those that are kept, and those that rows may come to."""
-        speaking = sum(place.row.most_tokens for place in self._speaking)
-        return speaking + sum(len(kept.cache) for kept in self._kept)
+        """Those that there is room for in what is kept, and those that rows may come to."""
+        speaking = sum(place.most_tokens for place in self._speaking)
+        return speaking + sum(kept.cache.held for kept in self._kept)
 
     def join(self, rows: Iterable[Row]) -> None:
         """From any thread."""
@@ -164,6 +169,7 @@ class Batch:
             return _Speaking(row, source, shared)
         if row.cache is None:
             row.cache = self._new_cache(row.adapter)
+        row.cache.most_tokens = row.most_tokens
         return _Speaking(row)
 
     def _take_over(self, row: Row, kept: _Kept, shared: int) -> None:
@@ -211,6 +217,7 @@ class Batch:
         there = min(len(source.cache), place.shared)
         if there == place.shared or source.is_done:
             place.row.cache = source.cache.fork(there)
+            place.row.cache.most_tokens = place.row.most_tokens
             place.source = None
 
 

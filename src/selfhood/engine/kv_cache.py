@@ -21,9 +21,15 @@ class Cache(Protocol):
     """What has been read of a row. ``ids`` are its tokens; virtual ones have no id, but -1."""
 
     ids: list[int]
+    most_tokens: int | None
+    """How long its row can become, where that is known: no more room is made."""
 
     @property
     def can_fork(self) -> bool: ...
+
+    @property
+    def held(self) -> int:
+        """Tokens that there is room for, which is what it takes of the memory."""
 
     def __len__(self) -> int: ...
 
@@ -44,10 +50,15 @@ class KVCache:
 
     def __init__(self) -> None:
         self.ids: list[int] = []
+        self.most_tokens: int | None = None
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def held(self) -> int:
+        return max((keys_KSD.shape[1] for keys_KSD, _ in self._layers.values()), default=0)
 
     def put(self, layer: int, key_KTD: Tensor, value_KTD: Tensor) -> tuple[Tensor, Tensor]:
         """Store the new tokens' behind those of ``ids``; all keys and values, (K, S, D). They
@@ -81,6 +92,8 @@ class KVCache:
             return there
         # Half as much again as is needed, so that a long reply is moved a few times only.
         size = -(-max(num_tokens * 3 // 2, STEP) // STEP) * STEP
+        if self.most_tokens is not None:
+            size = max(min(size, self.most_tokens), num_tokens)
         keys_KSD, values_KSD = (
             torch.empty(like.shape[0], size, like.shape[2], dtype=like.dtype, device=like.device)
             for _ in range(2)

@@ -182,9 +182,14 @@ class StateCache:
 
     def __init__(self, state: Any, ids: Sequence[int] = ()) -> None:
         self.state = state
+        self.most_tokens: int | None = None
         self.ids = list(ids)
 
     def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def held(self) -> int:
         return len(self.ids)
 
     def shares(self, ids: Sequence[int]) -> int:
