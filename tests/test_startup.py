@@ -18,7 +18,7 @@ SLOW = ("torch", "transformers", "numpy", "peft", "datasets", "huggingface_hub",
 SECONDS = 0.3
 LONGEST_WAIT = 2.0
 VERBS = (
-    "try", "init", "sft", "plan", "infer", "eval", "export", "merge-lora", "merge_lora",
+    "try", "init", "sft", "plan", "infer", "deploy", "eval", "export", "merge-lora", "merge_lora",
 )  # fmt: skip
 
 # Says on the last line of stdout which slow packages were imported.
@@ -58,6 +58,9 @@ MISTAKES = {
     "plan --model x --dataset identity --persona bad.yaml": "bad.yaml:2:1: nmae: unknown key; did",
     "sft --model x --dataset identity --persona no.yaml": "selfhood init no.yaml writes an example",
     "init good.jsonl": "good.jsonl: is there already; name another file",
+    "deploy": "--model: is missing",
+    "deploy --model x --host 0.0.0.0": "--host: 0.0.0.0 can be reached from elsewhere; give a key",
+    "deploy --model x --ssl_keyfile k": "put a proxy that speaks TLS in front of it",
     "eval": "--model: is missing",
     "eval --model x --require name_recall": "'name_recall' says no bound",
     "export": "add --merge_lora true",

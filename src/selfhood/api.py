@@ -22,7 +22,7 @@ from selfhood.opening import (
     trained_model,
 )
 from selfhood.processes import Place
-from selfhood.recipe import EvalOptions, ExportOptions, ModelOptions, Recipe
+from selfhood.recipe import DeployOptions, EvalOptions, ExportOptions, ModelOptions, Recipe
 from selfhood.run import Checkpoint, Run, find_resumable
 from selfhood.training.zero_config import check_sharing
 
@@ -128,6 +128,21 @@ def evaluate(options: EvalOptions) -> Scorecard:
     return evaluate_checkpoint(opening, options)
 
 
+def deploy(options: DeployOptions, *, key: str | None) -> None:
+    """Serve a model and its adapters until a signal ends it. Clients bring ``key``."""
+    from selfhood.serve.exposure import check_exposure
+
+    check_exposure(options.server.host, key)
+    opening = find_opening(options.model)
+
+    from selfhood.engine.sampling import resolve_sampling
+    from selfhood.serve.deploy import Serving
+
+    serving = Serving.prepare(opening, options, key=key)
+    engine = open_engine(opening)
+    serving.run(engine, resolve_sampling(options.sampling, engine.loaded.model.generation_config))
+
+
 def _agreed(run: Run, world: World) -> Run:
     """Every process of a run writes, or waits for, the same folder."""
     return Run(Path(world.agree(str(run.path))))
@@ -152,6 +167,7 @@ def _new_run(recipe: Recipe) -> Run:
 __all__ = [
     "check_data",
     "check_names",
+    "deploy",
     "evaluate",
     "find_opening",
     "load",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,9 @@ from selfhood.run import ADAPTER, ARGS, WHOLE_MODEL, Checkpoint, find_checkpoint
 if TYPE_CHECKING:
     from selfhood.engine.native import NativeEngine
 
+# No two such names look alike unless they are: of other scripts many letters look like Latin ones.
+_NAME = re.compile(r"[A-Za-z0-9\u4e00-\u9fff][A-Za-z0-9._\-\u4e00-\u9fff]{0,63}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
@@ -29,14 +33,19 @@ class Opening:
     """What training left and remembers: the first adapter, or the model itself."""
     system: str | None
     options: ModelOptions
+    given_names: tuple[str | None, ...] = ()
+    """Of the checkpoints, where the command line calls them something."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """One name an adapter: its folder, told apart where two are called alike."""
+        """One name an adapter: the one it was given, or its folder, told apart where two are
+        called alike."""
         folders = [checkpoint.path for checkpoint in self.checkpoints]
-        if len({folder.name for folder in folders}) == len(folders):
-            return tuple(folder.name for folder in folders)
-        return tuple(f"{folder.parent.name}/{folder.name}" for folder in folders)
+        own = [folder.name for folder in folders]
+        if len(set(own)) < len(own):
+            own = [f"{folder.parent.name}/{folder.name}" for folder in folders]
+        given = self.given_names or (None,) * len(own)
+        return tuple(name or folder for name, folder in zip(given, own, strict=True))
 
 
 def check_model(options: ModelOptions) -> None:
@@ -78,7 +87,8 @@ def locate_model(options: ModelOptions) -> Path:
 def find_opening(options: ModelOptions) -> Opening:
     """Find model and system line of ``--model`` and ``--adapters``; what the command line gives
     wins over what the checkpoint remembers."""
-    options = sort_out(options)
+    named = [split_name(text) for text in options.adapters]
+    options = sort_out(replace(options, adapters=tuple(folder for _, folder in named)))
     checkpoints = tuple(find_checkpoint(text) for text in options.adapters)
     if any(checkpoint.is_model for checkpoint in checkpoints):
         options, checkpoints = _as_model(options, checkpoints), ()
@@ -91,7 +101,35 @@ def find_opening(options: ModelOptions) -> Opening:
         trained=trained,
         system=options.system,
         options=options,
+        given_names=_different(name for name, _ in named) if checkpoints else (),
     )
+
+
+def is_name(text: str) -> bool:
+    """Whether an adapter may be called so: Latin letters, digits, Chinese characters, ``. _ -``."""
+    return _NAME.fullmatch(text) is not None
+
+
+def split_name(text: str) -> tuple[str | None, str]:
+    """``fox=output/v0`` -> name and folder; a folder whose own path holds a ``=`` has no name."""
+    name, _, folder = text.partition("=")
+    if not folder or not is_name(name) or Path(text).expanduser().exists():
+        return None, text
+    return name, folder
+
+
+def _different(names: Iterable[str | None]) -> tuple[str | None, ...]:
+    found = tuple(names)
+    for name in found:
+        if name is not None and found.count(name) > 1:
+            raise FlagError(f"two are called {name}", where="--adapters")
+    return found
+
+
+def voice_of(checkpoint: Checkpoint) -> tuple[str | None, bool | None]:
+    """The system line it was taught under, and whether it thinks before it replies."""
+    args = checkpoint.args()
+    return args.get("system"), _thinks(args)
 
 
 def _as_model(options: ModelOptions, checkpoints: tuple[Checkpoint, ...]) -> ModelOptions:

@@ -4,6 +4,7 @@
     InferOptions infer          Model + Sampling
     ExportOptions export        Model + Export
     EvalOptions  eval           Model + Exam
+    DeployOptions deploy        Model + Reply + Server
 
 Nothing else in the house knows a default. ``cli.flags`` turns fields into flags; ``cli.compat``
 maps the names that other tools and older tutorials use onto these.
@@ -305,8 +306,8 @@ class TrainOptions(Options):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SamplingOptions(Options):
-    """How replies are drawn, and where they go."""
+class ReplyOptions(Options):
+    """How replies are drawn."""
 
     temperature: float | None = option(None, "0 is greedy; default: the model's own", minimum=0)
     top_p: float | None = option(None, "nucleus; default: the model's own", minimum=0, maximum=1)
@@ -315,14 +316,20 @@ class SamplingOptions(Options):
     max_new_tokens: int | None = option(None, "longest reply in tokens", minimum=1)
     stop_words: tuple[str, ...] = option((), "end the reply at any of these")
     seed: int = option(42, "seed of sampling", minimum=0)
-    stream: bool | None = option(None, "print the reply as it comes; default: true in a talk")
     infer_backend: Backend = option("native", "what runs the model")
-    max_batch_size: int = option(16, "rows answered at once in batch mode", minimum=1)
-    val_dataset: tuple[str, ...] = option((), "answer these rows instead of talking")
-    result_path: str | None = option(None, "where batch answers go (JSON lines)")
     merge_lora: bool = option(
         False, "taken for ms-swift's sake: the adapter answers as the merged model would"
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingOptions(ReplyOptions):
+    """How replies are drawn, and where they go."""
+
+    stream: bool | None = option(None, "print the reply as it comes; default: true in a talk")
+    max_batch_size: int = option(16, "rows answered at once in batch mode", minimum=1)
+    val_dataset: tuple[str, ...] = option((), "answer these rows instead of talking")
+    result_path: str | None = option(None, "where batch answers go (JSON lines)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -497,3 +504,42 @@ class EvalOptions(VerbOptions):
                 where="--system",
                 hint="it asks under four system lines of its own",
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions(Options):
+    """Where it listens, to whom, and how much anybody may ask for."""
+
+    host: str = option("127.0.0.1", "address to listen on; one that others reach needs a key")
+    port: int = option(8000, "port to listen on; 0: any that is free", minimum=0, maximum=65535)
+    api_key: str | None = option(
+        None, "key that clients bring; default: SELFHOOD_API_KEY, which no list of processes shows"
+    )
+    served_model_name: str | None = option(None, "what clients call the base; default: its own")
+    adapters_root: str | None = option(
+        None, "folder whose adapters may be loaded and unloaded by name while it serves"
+    )
+    max_num_seqs: int = option(16, "requests answered at once", minimum=1)
+    max_queue: int = option(64, "requests that wait for that; others are sent away", minimum=0)
+    max_body_bytes: int = option(1 << 20, "largest body of a request", minimum=1024)
+    max_reply_tokens: int = option(
+        4096, "longest reply that a request may ask for, in tokens", minimum=1
+    )
+    max_choices: int = option(64, "most replies that a request may ask for", minimum=1)
+    max_logprobs: int = option(20, "most log-probabilities a token", minimum=0)
+    request_seconds: float = option(
+        600.0, "longest time a request may take, waiting included", minimum=0.1
+    )
+    verbose: bool = option(False, "log each request with its text")
+    log_interval: float = option(
+        20.0, "seconds between two lines of statistics; 0: none", minimum=0
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployOptions(VerbOptions):
+    """``deploy``: a server with OpenAI's protocol."""
+
+    model: ModelOptions
+    sampling: ReplyOptions
+    server: ServerOptions

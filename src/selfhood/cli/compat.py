@@ -247,7 +247,6 @@ NO_EFFECT: Mapping[str, str] = {
     # infer
     "max_model_len": NATIVE_MEMORY,
     "gpu_memory_utilization": NATIVE_MEMORY,
-    "max_num_seqs": NATIVE_MEMORY,
     "limit_mm_per_prompt": NATIVE_MEMORY,
     "max_lora_rank": NATIVE_MEMORY,
     "enforce_eager": "it is vLLM's",
@@ -260,6 +259,9 @@ NO_EFFECT: Mapping[str, str] = {
     "eval_human": "a talk starts whenever no --val_dataset is given",
     "save_result": "see --result_path",
     "use_cache": "generation always caches",
+    # deploy
+    "owned_by": "models are listed as selfhood's",
+    "log_level": "see --verbose and --log_interval",
 }
 
 # Flags of a backend that is not connected.
@@ -269,7 +271,7 @@ BACKEND_PREFIXES = ("vllm_", "sglang_", "lmdeploy_")
 HARMLESS_ELSEWHERE = (
     "max_length", "truncation_strategy", "data_seed", "dataset_shuffle", "strict", "tuner_type",
     "model_name", "model_author", "seed", "temperature", "top_p", "top_k", "repetition_penalty",
-    "max_new_tokens", "stream", "stop_words", "infer_backend",
+    "max_new_tokens", "stream", "stop_words", "infer_backend", "max_num_seqs",
 )  # fmt: skip
 
 # What somebody who gives a flag to the wrong verb is after.
@@ -363,6 +365,9 @@ UNSUPPORTED: Mapping[str, Unsupported] = {
     "frequency_penalty": Unsupported("use --repetition_penalty"),
     "logprobs": Unsupported(),
     "metric": Unsupported("compare `response` with `labels` in the result file"),
+    # deploy
+    "ssl_keyfile": Unsupported("put a proxy that speaks TLS in front of it"),
+    "ssl_certfile": Unsupported("put a proxy that speaks TLS in front of it"),
     # export
     "to_ollama": Unsupported(),
     "to_cached_dataset": Unsupported(),

@@ -19,6 +19,7 @@ from selfhood.cli.resume import resumed
 from selfhood.cli.system import system_line
 from selfhood.errors import FlagError
 from selfhood.recipe import (
+    DeployOptions,
     EvalOptions,
     ExportOptions,
     InferOptions,
@@ -34,6 +35,7 @@ VERBS_WITH_FLAGS: Mapping[str, type[VerbOptions]] = {
     "eval": EvalOptions,
     "export": ExportOptions,
     "infer": InferOptions,
+    "deploy": DeployOptions,
     "sft": Recipe,
 }
 FALSE = ("false", "no", "f", "n", "0", "off")

@@ -19,6 +19,7 @@ from selfhood.errors import FlagError, PeerError, SelfhoodError
 from selfhood.machine import settle
 from selfhood.processes import Place, is_first_to_fail
 from selfhood.recipe import (
+    DeployOptions,
     EvalOptions,
     ExportOptions,
     InferOptions,
@@ -58,6 +59,8 @@ VERBS = (
          module="plan"),
     Verb(name="infer", summary="talk, or answer a file of questions", options=InferOptions,
          module="infer"),
+    Verb(name="deploy", summary="serve it, with OpenAI's protocol", options=DeployOptions,
+         module="deploy"),
     Verb(name="eval", summary="measure who answers, and what else has changed",
          options=EvalOptions, module="evaluate"),
     Verb(name="export", summary="write a model that stands alone", options=ExportOptions,

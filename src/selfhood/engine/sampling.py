@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from selfhood.engine.types import Sampling
-from selfhood.recipe import SamplingOptions
+from selfhood.recipe import ReplyOptions
 
 LONGEST_REPLY = 1024
 
 
-def resolve_sampling(options: SamplingOptions, model_settings: Any) -> Sampling:
+def resolve_sampling(options: ReplyOptions, model_settings: Any) -> Sampling:
     """What is typed wins; then ``generation_config.json``; a model that does not sample is greedy.
 
     ``model_settings`` is a transformers GenerationConfig.
