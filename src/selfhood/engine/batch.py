@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from selfhood.engine.kv_cache import Cache
 from selfhood.engine.row import Row
+from selfhood.errors import InputError
 
 READ_AT_ONCE = 512  # prompt tokens in a pass: the others' next word waits for them
 WORTH_SHARING = 16  # tokens
@@ -88,6 +89,12 @@ class Batch:
         return [place.row for place in self._speaking]
 
     @property
+    def adapters(self) -> set[str | None]:
+        """Of all rows that have still something to say, also of those that wait for that."""
+        rows = (*self._arrived, *self._waiting, *self.rows)
+        return {row.adapter for row in rows if not row.is_done}
+
+    @property
     def num_waiting(self) -> int:
         return len(self._arrived) + len(self._waiting)
 
@@ -109,6 +116,7 @@ class Batch:
 
     def forget(self, adapter: str | None) -> None:
         """No row goes on from what that speaker has read."""
+        self._dismiss()
         self._kept = deque(kept for kept in self._kept if kept.adapter != adapter)
 
     def fail(self, error: Exception) -> None:
@@ -140,7 +148,10 @@ class Batch:
             if self._speaking and (is_full or not self._make_room(row.most_tokens)):
                 return
             self._waiting.popleft()
-            self._speaking.append(self._seat(row))
+            try:
+                self._speaking.append(self._seat(row))
+            except InputError as error:  # its speaker has left since it was asked
+                row.fail(error)
             self._make_room(0)
 
     def _take_arrived(self) -> list[Row]:

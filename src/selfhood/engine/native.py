@@ -87,8 +87,14 @@ class NativeEngine:
         scorer = Scorer(self._reader, self.loaded, self._encode)
         found = []
         for passage in passages:
-            with self._turns.alone(), torch.inference_mode():
-                found.append(scorer.weigh(passage))
+            weighing, chances = scorer.weigh(passage), list[Chance]()
+            while True:  # a turn for each part, so that a long passage holds up nobody
+                with self._turns.alone(), torch.inference_mode():
+                    part = next(weighing, None)
+                if part is None:
+                    break
+                chances += part
+            found.append(tuple(chances))
         return found
 
     def add_speaker(self, name: str, folder: Path) -> None:
@@ -96,6 +102,8 @@ class NativeEngine:
             raise InputError(f"an adapter is called {name!r} already", hint="remove that one first")
         with self._turns.alone():
             self._drop_who_left()
+            if name in self._leaving:
+                raise InputError(f"{name!r} has still to finish replies", hint="try again later")
             model = load_adapter(self.loaded.model, folder, name=name)
             self._carry(model)
 
@@ -144,9 +152,12 @@ class NativeEngine:
         return self._encode(prompt)
 
     def _encode(self, text: Text) -> list[int]:
-        if not isinstance(text, str):
-            return list(text)
-        return list(self.loaded.tokenizer.encode(text, add_special_tokens=False))
+        if isinstance(text, str):
+            return list(self.loaded.tokenizer.encode(text, add_special_tokens=False))
+        size = self.loaded.model.config.get_text_config().vocab_size
+        if text and not 0 <= min(text) <= max(text) < size:
+            raise InputError(f"the model knows the tokens 0 to {size - 1} only")
+        return list(text)
 
     def _check_speaker(self, name: str | None) -> None:
         if name is not None and name not in self.speakers:
@@ -172,8 +183,7 @@ class NativeEngine:
 
     def _drop_who_left(self) -> None:
         """Adapters that are to go and have nothing more to say."""
-        speaking = {row.adapter for row in self._batch.rows}
-        for name in self._leaving - speaking:
+        for name in self._leaving - self._batch.adapters:
             self._leaving.discard(name)
             self._batch.forget(name)
             self._carry(remove_adapter(self.loaded.model, name))

@@ -11,6 +11,8 @@ from selfhood.engine.types import Chance, Sampling
 
 FEW = 1024  # candidates that a nucleus is first looked for among; sorting a vocabulary is slow
 
+COLDEST = 1e-4  # what is drawn below is the likeliest anyway, and quotients overflow
+
 
 class Sampler:
     """Draws one row's tokens; a seeded generator of its own makes a row independent of others."""
@@ -22,15 +24,19 @@ class Sampler:
     @property
     def takes_likeliest(self) -> bool:
         """Whether the choice is the largest logit, whatever was said before."""
-        return self.sampling.temperature == 0 and self.sampling.repetition_penalty == 1.0
+        return self._is_greedy and self.sampling.repetition_penalty == 1.0
 
     def pick(self, logits_V: Tensor, seen: Sequence[int]) -> int:
         """The next token; ``seen`` are the row's tokens so far."""
         if self.sampling.repetition_penalty != 1.0 and seen:
             logits_V = self._penalise(logits_V, seen)
-        if self.sampling.temperature == 0:
+        if self._is_greedy:
             return int(logits_V.argmax())
         return self._draw(logits_V / self.sampling.temperature)
+
+    @property
+    def _is_greedy(self) -> bool:
+        return self.sampling.temperature < COLDEST
 
     def _penalise(self, logits_V: Tensor, seen: Sequence[int]) -> Tensor:
         """Divide positive and multiply negative scores of seen tokens (CTRL, arXiv 1909.05858)."""

@@ -124,6 +124,8 @@ def remove_adapter(model: Any, name: str) -> Any:
     """The model without it: where it was the last one, the model as it was before any."""
     if set(model.peft_config) == {name}:
         return model.unload() if hasattr(model, "unload") else model.get_base_model()
+    if model.active_adapter == name:  # peft would go on asking for the one that is gone
+        model.set_adapter(next(other for other in model.peft_config if other != name))
     model.delete_adapter(name)
     return model
 
