@@ -87,8 +87,9 @@ def _tuner_of(checkpoint: Checkpoint) -> TunerOptions:
         return TunerOptions(tuner_type="full")
     config = checkpoint.adapter_config()
     kind = str(config.get("peft_type")).lower().replace("_", "-")
-    if kind in PROMPT_TUNERS:
-        return TunerOptions(tuner_type=kind, num_virtual_tokens=config["num_virtual_tokens"])  # type: ignore[arg-type]
+    for tuner in PROMPT_TUNERS:
+        if tuner == kind:
+            return TunerOptions(tuner_type=tuner, num_virtual_tokens=config["num_virtual_tokens"])
     if kind != "lora":
         raise FlagError(
             f"{checkpoint.path} holds an adapter of the kind {kind}", where="--adapters"

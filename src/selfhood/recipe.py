@@ -156,7 +156,7 @@ class DataOptions(Options):
     anchor_batch_size: int = option(16, "prompts of the anchor in an update", minimum=1)
 
 
-PROMPT_TUNERS = ("prefix-tuning", "p-tuning", "prompt-tuning")
+PROMPT_TUNERS: tuple[Tuner, ...] = ("prefix-tuning", "p-tuning", "prompt-tuning")
 
 # Options that would be lost on another tuner. LoRA's own numbers are not among them: whoever
 # changes one word of a tutorial's command may leave them there.

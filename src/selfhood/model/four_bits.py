@@ -44,11 +44,12 @@ def _no_code_from_a_hub() -> Iterator[None]:
     """Where the package ``kernels`` is installed, bitsandbytes fetches compiled code from a hub as
     it is imported. Without it, it does its own arithmetic, and complains."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    if "kernels" in sys.modules:
+    modules: dict[str, Any] = sys.modules
+    if "kernels" in modules:
         yield
         return
-    sys.modules["kernels"] = None  # type: ignore[assignment]
+    modules["kernels"] = None  # as Python has it: there is no such module
     try:
         yield
     finally:
-        del sys.modules["kernels"]
+        del modules["kernels"]
