@@ -148,9 +148,9 @@ def test_memory_is_read_from_the_system_and_from_a_container(tmp_path: Path) -> 
 
 def test_recomputing_keeps_less() -> None:
     found = tiny_footprint()
-    assert found.recomputed(4000) < 0.6 * found.activations(4000)
+    assert found.recomputed(4000) < 0.7 * found.activations(4000)
     room = Room(footprint=found, device=CPU, free=resident() + 400e6)
-    assert room.most(recomputes=True) > 1.5 * room.most(recomputes=False)
+    assert room.most(recomputes=True) > 1.4 * room.most(recomputes=False)
 
 
 @pytest.mark.parametrize("tuner", ["lora", "full", "prefix-tuning", "p-tuning", "prompt-tuning"])
