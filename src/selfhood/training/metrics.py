@@ -24,6 +24,7 @@ from selfhood.training.trackers import start_trackers
 STEP = "global_step/max_steps"
 CURVES = ("loss", "token_acc", "anchor_kl", "grad_norm", "learning_rate")
 CURVE_SMOOTHING = 0.9
+AXES = (0.13, 0.13, 0.84, 0.78)  # left, bottom, width, height; a layout engine would draw all twice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,9 +202,9 @@ def draw_curves(curves: dict[str, list[tuple[int, float]]], folder: Path) -> Non
     folder.mkdir(parents=True, exist_ok=True)
     for name, points in curves.items():
         updates, values = zip(*points, strict=True)
-        figure = Figure(figsize=(7, 4), layout="constrained")
+        figure = Figure(figsize=(7, 4))
         FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
+        axes = figure.add_axes(AXES)
         axes.plot(updates, values, marker=".", color="#f5a45d", label="as measured")
         if name == "train/loss":
             axes.plot(updates, smooth(values), color="#d9480f", label="smoothed")
