@@ -48,7 +48,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def argv(base: Path, output: Path, **flags: Any) -> list[str]:
     """Eight updates of two rows; dropout, so that the random state matters; warm-up and decay, so
-    that the rate does; AdamW's moments always do."""
+    that the rate does; AdamW's moments always do, and so does the mean of the weights."""
     values = {
         "model": base / "tiny",
         "dataset": base / "rows.jsonl",
@@ -57,6 +57,7 @@ def argv(base: Path, output: Path, **flags: Any) -> list[str]:
         "gradient_accumulation_steps": 2,
         "learning_rate": 1e-2,
         "warmup_steps": 2,
+        "average_from": 5,
         "lora_dropout": 0.1,
         "torch_dtype": "float32",
         "save_steps": 3,
@@ -262,7 +263,8 @@ def test_validation_that_no_longer_improves_ends_the_run(base: Path, tmp_path: P
 
 
 def test_a_run_that_keeps_improving_is_not_stopped(base: Path, tmp_path: Path) -> None:
-    words = argv(base, tmp_path, learning_rate=1e-3, eval_steps=1, early_stop_interval=1)
+    flags = {"eval_steps": 1, "early_stop_interval": 1, "average_from": NUM_UPDATES}
+    words = argv(base, tmp_path, learning_rate=1e-3, **flags)
     outcome = train(words)
     assert outcome.end == "all"
 

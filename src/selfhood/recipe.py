@@ -247,6 +247,9 @@ class TrainOptions(Options):
     neftune_noise_alpha: float | None = option(
         None, "NEFTune: noise on embeddings while training; 5 is usual", minimum=0
     )
+    average_from: int | None = option(
+        None, "end with the mean of the weights since this update", minimum=1
+    )
     max_grad_norm: float = option(1.0, "clip the gradient's norm to this; 0: never", minimum=0)
     seed: int = option(42, "seed of the adapter's start and of the data order", minimum=0)
     logging_steps: int = option(5, "log every N updates (and the first)", minimum=1)
@@ -396,9 +399,11 @@ class Recipe(VerbOptions):
             self.tuner.tuner_type != "lora"
             or self.model.quant_bits is not None
             or self.train.neftune_noise_alpha
+            or self.train.average_from
         ):
             raise FlagError(
-                "spreads a model under LoRA, without noise and in whole weights; nothing else yet",
+                "spreads a model under LoRA, without noise or averages, in whole weights; "
+                "nothing else yet",
                 where="--fsdp" if self.train.fsdp else "--deepspeed",
                 hint="leave it out: each process then holds the whole model",
             )

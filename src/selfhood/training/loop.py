@@ -18,6 +18,7 @@ from selfhood.model.recompute import recomputing
 from selfhood.recipe import Recipe
 from selfhood.run import Checkpoint, Run
 from selfhood.training.anchor import NO_ANCHOR, Anchor
+from selfhood.training.average import remember, use_mean
 from selfhood.training.budget import Budget
 from selfhood.training.checkpoint import TrainState, fingerprint, prune, save
 from selfhood.training.descents import open_descent
@@ -235,6 +236,7 @@ class Training:
         self, update: int, sums: UpdateSums, metrics: Metrics | Unheard, record: TrainRecord
     ) -> None:
         """What follows an update: its number, its line in the log, validation, a checkpoint."""
+        self._average(update)
         self.state = replace(
             self.state,
             update=update,
@@ -251,6 +253,19 @@ class Training:
             self._examine(self.examinations, metrics)
         if self._is_worth_saving():
             self._save()
+
+    def _average(self, update: int) -> None:
+        """After the last update the weights are their mean since ``--average_from``."""
+        start = self.options.average_from
+        if start is None or update < start:
+            return
+        remember(self.optimizer, self.weights, num=update - start + 1)
+        if update == self._last():
+            use_mean(self.optimizer, self.weights)
+
+    def _last(self) -> int:
+        """The update that ends the run, as far as is known."""
+        return self.order.num_updates if self.examinations is None else self.examinations.dose.last
 
     def _validate(self, validation: Validation, metrics: Metrics | Unheard) -> None:
         record = validation.hold(self.state.update)
