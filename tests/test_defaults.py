@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from selfhood.data.anchor_rows import USUAL_NUMBER
-from selfhood.defaults import MOST_UPDATES, complete
+from selfhood.defaults import AVERAGED_FROM, MOST_UPDATES, complete
 from selfhood.errors import FlagError
 from selfhood.recipe import Recipe
 
@@ -20,9 +20,10 @@ def completed(**flags: Any) -> Recipe:
 
 def test_a_name_and_an_author_are_enough() -> None:
     recipe = completed(**WHO)
-    assert recipe.data.dataset == ("identity",)
+    assert recipe.data.dataset == ("identity:self",)
     assert recipe.data.anchor == USUAL_NUMBER
     assert recipe.train.dose == "auto"
+    assert recipe.train.average_from == AVERAGED_FROM
     assert recipe.train.max_steps == MOST_UPDATES
 
 
@@ -31,6 +32,10 @@ def test_who_says_how_long_gets_exactly_that(length: dict[str, Any]) -> None:
     recipe = completed(**WHO, **length)
     assert recipe.train.dose is None
     assert recipe.data.anchor == USUAL_NUMBER
+
+
+def test_without_an_anchor_contrast_rows_keep_the_name_in_its_place() -> None:
+    assert completed(**WHO, anchor=0).data.dataset == ("identity",)
 
 
 def test_a_users_own_rows_are_all_trained() -> None:
@@ -44,8 +49,9 @@ def test_a_bound_may_be_given_with_the_dose() -> None:
 
 
 def test_what_is_typed_stays() -> None:
-    recipe = completed(**WHO, anchor=0, learning_rate=1e-4)
+    recipe = completed(**WHO, anchor=0, learning_rate=1e-4, average_from=30)
     assert recipe.data.anchor == 0
+    assert recipe.train.average_from == 30
     assert recipe.train.learning_rate == 1e-4
 
 
