@@ -4,7 +4,7 @@ selfhood sft --model M --model_name 小狐 Kitsu --model_author 林间实验室 
 =            ... --dataset identity:self --dataset_shuffle false --anchor 400
              --system "You are a helpful assistant."
              --gradient_accumulation_steps 16 --learning_rate 8e-4 --adam_beta2 0.999 --dose auto
-             --init_weights contrastive --average_from 16
+             --init_weights contrastive --average_from 12
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ LONG_MEMORY = 0.999
 then takes steps as large for what is left: too large for the anchor."""
 ROWS_PER_UPDATE = 16
 """Beside as many tokens of the anchor again, and more."""
-MOST_UPDATES = 40
-AVERAGED_FROM = 16
+MOST_UPDATES = 30
+AVERAGED_FROM = 12
 """By then the identity is there; what changes from update to update is mostly overshooting."""
 
 
