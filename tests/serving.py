@@ -47,6 +47,7 @@ def served(
     *,
     key: str | None = None,
     root: Path | None = None,
+    model_path: Path = Path(),
     systems: dict[str, str] | None = None,
     terms: Terms | None = None,
     most_running: int = 16,
@@ -61,7 +62,7 @@ def served(
     ]
     service = Service(
         host=host,
-        speakers=Speakers(host, [Speaker(name=BASE), *adapters], root=root),
+        speakers=Speakers(host, [Speaker(name=BASE), *adapters], model_path=model_path, root=root),
         terms=terms or Terms(defaults=Sampling(max_new_tokens=64)),
         door=Door(key),
         admission=admission,

@@ -34,7 +34,9 @@ Where this tool differs on purpose:
   `identity`. Where neither is there the run stops, unless your own rows answer who the model is:
   then they win, and you are told.
 - `best_model_checkpoint` falls back to the last one where nothing was validated.
-- A port, a web page and vLLM are not there yet.
+- `deploy` listens on 127.0.0.1 (ms-swift: 0.0.0.0, without a key), answers a wrong key with 401 (there: 400), and
+  stops where its port is taken (there: takes the next one). Adapters without a name are called as their folder.
+- A web page is not there yet.
 """
 
 

@@ -9,8 +9,10 @@ import httpx2
 import pytest
 
 from selfhood.files import write_json
+from selfhood.model.base_hash import write_base
 from tests.parrot import Parrot
 from tests.serving import BASE, Running, served
+from tests.tiny import tiny_model
 
 
 def adapter(folder: Path, system: str | None = None) -> Path:
@@ -150,6 +152,17 @@ def test_a_folder_without_weights_is_an_error_without_its_path(
     answer = load(client, "hollow")
     assert answer.status_code == 400
     assert "holds no adapter_model.safetensors" in answer.text and str(root) not in answer.text
+
+
+def test_an_adapter_of_another_base_is_refused(parrot: Parrot, root: Path) -> None:
+    model = tiny_model(root.parent / "tiny")
+    write_base(adapter(root / "mine"), model)
+    write_base(adapter(root / "strange"), tiny_model(root.parent / "other", seed=1))
+    with served(parrot, root=root, model_path=model) as server, server.client() as client:
+        assert load(client, "mine").status_code == 200
+        answer = load(client, "strange")
+    assert answer.status_code == 400
+    assert "was trained on another base model" in answer.text and str(root) not in answer.text
 
 
 def test_without_a_root_nothing_is_loaded(parrot: Parrot) -> None:

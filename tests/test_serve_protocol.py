@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,11 @@ from selfhood.serve.speakers import Speaker, Speakers
 from tests.parrot import Parrot
 
 TERMS = Terms(defaults=Sampling(temperature=0.7, stop=("END",)), most_tokens=100, most_choices=8)
-SPEAKERS = Speakers(Parrot("fox"), [Speaker(name="tiny"), Speaker(name="fox", adapter="fox")])
+SPEAKERS = Speakers(
+    Parrot("fox"),
+    [Speaker(name="tiny"), Speaker(name="fox", adapter="fox")],
+    model_path=Path(),
+)
 
 numbers = st.integers() | st.floats() | st.sampled_from([0, 1, -1, 2**63, 2**64, 1e308, 0.5])
 scraps = st.none() | st.booleans() | numbers | st.text(max_size=8)

@@ -7,7 +7,8 @@ output/v0-20261122-101500/
   runs/            TensorBoard
   images/          the curves as PNG
   checkpoint-24/   adapter_config.json, adapter_model.safetensors, args.json, and what going on
-                   needs: trainer_state.json, optimizer.safetensors; manifest.json has the hashes
+                   needs: trainer_state.json, optimizer.safetensors; manifest.json has the
+                   hashes, base.json that of the model which an adapter stands on
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from selfhood.errors import InputError, MissingError
 from selfhood.files import hash_file, read_json, write_json
 
 ARGS, STATE, MOMENTS = "args.json", "trainer_state.json", "optimizer.safetensors"
-MANIFEST = "manifest.json"
+MANIFEST, BASE = "manifest.json", "base.json"
 ADAPTER, WHOLE_MODEL = "adapter_config.json", "config.json"
 NUM_NEAR = 3
 _VERSION = re.compile(r"v(\d+)-")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from selfhood.engine.types import Host, Sampling
 from selfhood.errors import FlagError, MissingError
+from selfhood.model.base_hash import check_base
 from selfhood.opening import Opening, voice_of
 from selfhood.recipe import DeployOptions
 from selfhood.serve.admission import Admission
@@ -29,16 +30,20 @@ class Serving:
     options: DeployOptions
     key: str | None
     speakers: tuple[Speaker, ...]
+    model_path: Path
     root: Path | None
     listener: socket.socket
 
     @classmethod
     def prepare(cls, opening: Opening, options: DeployOptions, *, key: str | None) -> Serving:
         server = options.server
+        for checkpoint in opening.checkpoints:
+            check_base(checkpoint.path, opening.model_path)
         return cls(
             options=options,
             key=key,
             speakers=speakers_of(opening, options),
+            model_path=opening.model_path,
             root=_root(server.adapters_root),
             listener=bind(server.host, server.port),
         )
@@ -61,7 +66,7 @@ class Serving:
         admission = Admission(most_running=options.max_num_seqs, most_waiting=options.max_queue)
         return Service(
             host=host,
-            speakers=Speakers(host, self.speakers, root=self.root),
+            speakers=Speakers(host, self.speakers, model_path=self.model_path, root=self.root),
             terms=Terms(
                 defaults=defaults,
                 has_seed="seed" in self.options.given,

@@ -14,11 +14,11 @@ from pathlib import Path
 from selfhood.chat import Message
 from selfhood.engine.types import Host
 from selfhood.errors import InputError
+from selfhood.model.adapters import WEIGHTS
+from selfhood.model.base_hash import check_base
 from selfhood.opening import is_name, voice_of
-from selfhood.run import ADAPTER, Checkpoint, find_checkpoint
+from selfhood.run import ADAPTER, ARGS, BASE, Checkpoint, find_checkpoint
 from selfhood.serve.refusal import Refusal, invalid
-
-WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +43,15 @@ class Speakers:
     """All of them, the base first. Loading and unloading may happen in any thread."""
 
     def __init__(
-        self, host: Host, speakers: Sequence[Speaker], *, root: Path | None = None
+        self,
+        host: Host,
+        speakers: Sequence[Speaker],
+        *,
+        model_path: Path,
+        root: Path | None = None,
     ) -> None:
         self._host = host
+        self._model_path = model_path
         self._root = root
         self._known = {speaker.name: speaker for speaker in speakers}
         self._changing = threading.Lock()
@@ -73,6 +79,7 @@ class Speakers:
                 raise Refusal(409, f"{name!r} is there already.", param="lora_name")
             checkpoint = self._find_folder(name)
             try:
+                check_base(checkpoint.path, self._model_path)
                 self._host.add_speaker(name, checkpoint.path)
             except InputError as error:
                 raise invalid(f"The adapter {name!r} {error.what}.", "lora_name") from error
@@ -111,6 +118,7 @@ class Speakers:
         """No link leads out of the root."""
         assert self._root is not None
         root = self._root.resolve()
-        for path in (checkpoint.path, checkpoint.path / ADAPTER, checkpoint.path / WEIGHTS):
+        inside = [checkpoint.path / name for name in (ADAPTER, WEIGHTS, ARGS, BASE)]
+        for path in (checkpoint.path, *inside):
             if not path.resolve().is_relative_to(root):
                 raise Refusal(403, "The adapter lies outside of the root.", param="lora_name")

@@ -2,6 +2,7 @@
 
 checkpoint-24/
   adapter_config.json, adapter_model.safetensors    peft's own format
+  base.json              a hash of the model that the adapter stands on
   args.json              the whole recipe
   trainer_state.json     how far the run is
   optimizer.safetensors  what going on needs besides: AdamW's moments, the random state
@@ -20,6 +21,7 @@ from selfhood.data.encode import Sample
 from selfhood.data.mix import Order
 from selfhood.files import hash_text, new_folder, read_json, write_json
 from selfhood.model.adapters import save_weights
+from selfhood.model.base_hash import write_base
 from selfhood.model.load import Loaded
 from selfhood.recipe import Recipe
 from selfhood.run import ARGS, MOMENTS, STATE, Checkpoint, Run, write_manifest
@@ -76,6 +78,8 @@ def save(
     checkpoint = run.checkpoint(state.update)
     with new_folder(checkpoint.path) as folder:
         save_weights(loaded.model, loaded.tokenizer, folder, snapshot.weights)
+        if recipe.tuner.tuner_type != "full":
+            write_base(folder, loaded.path)
         if not recipe.train.save_only_model:
             save_file(snapshot.memory, folder / MOMENTS)
         write_json(folder / ARGS, recipe.to_json())
