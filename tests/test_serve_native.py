@@ -23,7 +23,7 @@ from selfhood.recipe import TunerOptions
 from selfhood.serve.protocol import Terms
 from tests.serving import BASE, Running, served, wait_until
 from tests.test_engine import engine_of
-from tests.test_serve_abuse import chat, raw
+from tests.test_serve_abuse import chat, memory, mixed, raw, storm
 from tests.test_serve_openai import WEATHER, ask, client_of
 from tests.tiny import tiny_network, tiny_tokenizer
 
@@ -199,3 +199,17 @@ def test_a_passage_that_does_not_fit_is_refused(client: OpenAI) -> None:
 @pytest.mark.parametrize("temperature", [1e-300, 1e-40, 1e-5])
 def test_the_lowest_temperatures_are_greedy(client: OpenAI, temperature: float) -> None:
     assert said(client, "Hi", "fox", temperature=temperature) == said(client, "Hi", "fox")
+
+
+@pytest.mark.slow
+def test_a_thousand_mixed_requests_at_64_concurrent_keep_memory_flat(
+    engine: NativeEngine, server: Running
+) -> None:
+    with served(engine, terms=server.service.terms, most_waiting=100) as crowded:
+        kinds = mixed(crowded)
+        storm(crowded, kinds, 300)
+        before = memory()
+        outcomes = storm(crowded, kinds, 1000)
+        wait_until(lambda: crowded.service.admission.running == 0)
+    assert memory() - before < 32 << 20
+    assert outcomes == {200: 600, 400: 200, 404: 100, -1: 100}
