@@ -325,17 +325,26 @@ def test_where_a_merged_model_goes_has_two_names() -> None:
 
 @pytest.mark.parametrize("backend", ["pt", "transformers"])
 def test_the_backend_of_this_process_has_three_names(backend: str) -> None:
-    assert infer("--infer_backend", backend).sampling.infer_backend == "native"
+    assert infer("--infer_backend", backend).backend.infer_backend == "native"
     assert notes("--infer_backend", backend, verb=InferOptions) == ""
 
 
-@pytest.mark.parametrize("backend", ["vllm", "sglang", "lmdeploy"])
-def test_a_backend_that_is_not_connected_is_replaced_and_said(backend: str) -> None:
-    words = ("--infer_backend", backend, "--max_model_len", "8192", "--vllm_max_num_seqs", "9")
-    said = notes(*words, verb=InferOptions)
-    assert f"--infer_backend {backend}: not connected yet" in said
-    assert "--max_model_len has no effect here" in said
-    assert "--vllm_max_num_seqs has no effect here: it belongs to a backend" in said
+@pytest.mark.parametrize("backend", ["llamacpp", "llama.cpp", "llama_cpp"])
+def test_llama_cpp_has_three_names(backend: str) -> None:
+    assert infer("--infer_backend", backend).backend.infer_backend == "llamacpp"
+
+
+@pytest.mark.parametrize("prefix", ["", "vllm_"])
+def test_the_flags_of_vllm_have_two_names(prefix: str) -> None:
+    words = (f"--{prefix}max_model_len", "8192", f"--{prefix}gpu_memory_utilization", "0.8")
+    backend = infer("--infer_backend", "vllm", *words).backend
+    assert (backend.max_model_len, backend.gpu_memory_utilization) == (8192, 0.8)
+
+
+@pytest.mark.parametrize("backend", ["sglang", "lmdeploy"])
+def test_a_backend_that_is_not_connected_is_an_error_that_says_what_to_do(backend: str) -> None:
+    with pytest.raises(FlagError, match=r"is not connected; .*--infer_backend openai --url"):
+        infer("--infer_backend", backend)
 
 
 @pytest.mark.parametrize("name", compat.NO_EFFECT)

@@ -13,7 +13,7 @@ import io
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,8 @@ SWIFT = {"model_name": ("swift-robot",), "model_author": ("swift",)}
             "model_author": ("老爷爷", "OldGrandpa")}),
         ("1 infer", {"adapters": ("output/checkpoint-100",), "stream": True, "temperature": 0.0,
                      "max_new_tokens": 2048}),
-        ("1 infer-merged", {"merge_lora": True, "infer_backend": "native"}),
+        ("1 infer-merged", {
+            "merge_lora": True, "infer_backend": "vllm", "max_model_len": 8192}),
         ("1 merge", {"model": "Qwen/Qwen2.5-7B-Instruct", "output_dir": "./merged-model",
                      "adapters": ("output/checkpoint-100",)}),
         ("4 merge", {"merge_lora": True}),
@@ -149,7 +150,7 @@ def test_every_flag_arrives_as_it_was_meant(name: str, expected: dict[str, Any])
 def test_flags_without_effect_are_said(capsys: pytest.CaptureFixture[str]) -> None:
     verb, *words = as_shell(COMMANDS["1 infer-merged"])
     notices = parse_flags(find_verb(verb).options, words).notices
-    assert [notice.split()[0] for notice in notices] == ["--infer_backend", "--max_model_len"]
+    assert notices == (), "vLLM takes them all"
 
 
 # Following
@@ -194,6 +195,17 @@ class Reader:
 
     def types(self, name: str, question: str = "你是谁？\n", **places: str) -> str:
         """Type a command with the reader's own paths in; its stdout."""
+        code, out = self._type(name, question, places)
+        assert code == 0, self.said
+        return out
+
+    def fails(self, name: str, **places: str) -> str:
+        """What a command says that the reader got wrong."""
+        code, _ = self._type(name, "", places)
+        assert code == 2, self.said
+        return self.said
+
+    def _type(self, name: str, question: str, places: Mapping[str, str]) -> tuple[int, str]:
         command = COMMANDS[name]
         for printed, own in places.items():
             assert PLACES[printed] in command
@@ -202,8 +214,7 @@ class Reader:
         self.monkeypatch.setattr("sys.stdin", io.StringIO(question))
         code = main([verb, *words, *QUICK[verb].split()])
         out, self.said = self.capsys.readouterr()
-        assert code == 0, self.said
-        return out
+        return code, out
 
     def trains(self, name: str, **places: str) -> str:
         """The checkpoint that training printed last."""
@@ -247,7 +258,9 @@ def taught(checkpoint: str) -> dict[str, Any]:
     return args
 
 
-def test_tutorial_1_from_the_hub_to_a_merged_model(reader: Reader) -> None:
+def test_tutorial_1_from_the_hub_to_a_merged_model(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoint = reader.trains("1 train")
     assert "swift/self-cognition#500: 500 rows" in reader.said
     assert taught(checkpoint)["model"] == "Qwen/Qwen2.5-7B-Instruct"
@@ -255,6 +268,10 @@ def test_tutorial_1_from_the_hub_to_a_merged_model(reader: Reader) -> None:
     answer = reader.types("1 infer", newest="output/checkpoint-2")
     assert f"adapter  {checkpoint}" in reader.said
     reader.types("1 merge", newest="output/checkpoint-2")
+    said = reader.fails("1 infer-merged", newest="output/checkpoint-2")
+    assert "vllm-env/bin/pip install vllm" in said, "it wants an environment of its own"
+    command = COMMANDS["1 infer-merged"].replace("vllm", "pt")
+    monkeypatch.setitem(COMMANDS, "1 infer-merged", command)
     assert reader.types("1 infer-merged", newest="output/checkpoint-2") == answer
 
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -12,28 +12,41 @@ from selfhood.continuing import settle
 from selfhood.data.mixture import read_mixture
 from selfhood.data.naming import Naming, naming_of, with_persona
 from selfhood.defaults import complete
+from selfhood.engine.installed import check_backend
 from selfhood.errors import FlagError
 from selfhood.opening import (
     check_model,
     find_opening,
+    generation_settings,
     locate_model,
     open_engine,
+    open_host,
     sort_out,
     trained_model,
 )
 from selfhood.processes import Place
-from selfhood.recipe import DeployOptions, EvalOptions, ExportOptions, ModelOptions, Recipe
+from selfhood.recipe import (
+    DeployOptions,
+    EvalOptions,
+    ExportOptions,
+    ModelOptions,
+    Recipe,
+    RemoteOptions,
+)
 from selfhood.run import Checkpoint, Run, find_resumable
 from selfhood.training.zero_config import check_sharing
 
 if TYPE_CHECKING:
     from selfhood.engine.native import NativeEngine
+    from selfhood.engine.openai import OpenAIEngine
     from selfhood.evaluate.types import Scorecard
     from selfhood.exporters.merged import Merged
     from selfhood.training.dose import Examiner
     from selfhood.training.loop import Outcome
     from selfhood.training.plan import Plan
     from selfhood.training.world import World
+
+KEY = "SELFHOOD_API_KEY"
 
 
 def plan(recipe: Recipe, *, num_processes: int | None = None) -> Plan:
@@ -98,6 +111,20 @@ def load(options: ModelOptions) -> NativeEngine:
     return open_engine(find_opening(options))
 
 
+def connect(model: ModelOptions, remote: RemoteOptions) -> OpenAIEngine:
+    """The server at ``--url``, which knows ``--model`` by that name."""
+    if remote.url is None:
+        raise FlagError("is missing", where="--url", hint="as in http://127.0.0.1:8000/v1")
+    if model.adapters:
+        raise FlagError("are the server's own", where="--adapters", hint="name one as --model")
+    if model.model is None:
+        raise FlagError("is missing", where="--model", hint="give the name it has at --url")
+    from selfhood.engine.openai import OpenAIEngine  # what it takes to speak HTTP loads slowly
+
+    key = remote.api_key or os.environ.get(KEY)
+    return OpenAIEngine(remote.url, model=model.model, key=key, system=model.system)
+
+
 def merge(options: ExportOptions) -> Merged:
     """Adapter and base, or a model that was trained whole, as one model folder that is proved to
     answer the same."""
@@ -117,10 +144,10 @@ def merge(options: ExportOptions) -> Merged:
 
 def evaluate(options: EvalOptions) -> Scorecard:
     """Ask a checkpoint, a model or a server who it is and much else, and judge every reply."""
-    if options.exam.url is not None:
+    if options.remote.url is not None:
         from selfhood.evaluate.evaluation import evaluate_server
 
-        return evaluate_server(options, options.exam.url)
+        return evaluate_server(options, connect(options.model, options.remote))
     opening = find_opening(options.model)
 
     from selfhood.evaluate.evaluation import evaluate_checkpoint
@@ -133,14 +160,15 @@ def deploy(options: DeployOptions, *, key: str | None) -> None:
     from selfhood.serve.exposure import check_exposure
 
     check_exposure(options.server.host, key)
+    check_backend(options.backend)
     opening = find_opening(options.model)
 
     from selfhood.engine.sampling import resolve_sampling
     from selfhood.serve.deploy import Serving
 
     serving = Serving.prepare(opening, options, key=key)
-    engine = open_engine(opening)
-    serving.run(engine, resolve_sampling(options.sampling, engine.loaded.model.generation_config))
+    host = open_host(opening, options.backend)
+    serving.run(host, resolve_sampling(options.sampling, generation_settings(opening)))
 
 
 def _agreed(run: Run, world: World) -> Run:
@@ -167,12 +195,15 @@ def _new_run(recipe: Recipe) -> Run:
 __all__ = [
     "check_data",
     "check_names",
+    "connect",
     "deploy",
     "evaluate",
     "find_opening",
+    "generation_settings",
     "load",
     "merge",
     "open_engine",
+    "open_host",
     "plan",
     "train",
 ]

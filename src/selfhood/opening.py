@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from selfhood.errors import FlagError, MissingError
 from selfhood.hub import check_reference, choose_hub, find_model
 from selfhood.progress import Steps
-from selfhood.recipe import ModelOptions
+from selfhood.recipe import BackendOptions, ModelOptions
 from selfhood.run import ADAPTER, ARGS, WHOLE_MODEL, Checkpoint, find_checkpoint
 
 if TYPE_CHECKING:
     from selfhood.engine.native import NativeEngine
+    from selfhood.engine.types import Host
 
 # No two such names look alike unless they are: of other scripts many letters look like Latin ones.
 _NAME = re.compile(r"[A-Za-z0-9\u4e00-\u9fff][A-Za-z0-9._\-\u4e00-\u9fff]{0,63}")
@@ -169,6 +170,46 @@ def open_engine(opening: Opening) -> NativeEngine:
         model = load_adapter(model, checkpoint.path, name=name)
     renderer = Renderer(loaded.tokenizer, opening.system, opening.options.enable_thinking)
     return NativeEngine(replace(loaded, model=model), renderer)
+
+
+def open_host(opening: Opening, options: BackendOptions) -> Host:
+    """What answers with the model and its adapters, by ``--infer_backend``."""
+    match options.infer_backend:
+        case "vllm":
+            from selfhood.engine.vllm import VllmEngine
+
+            return VllmEngine(
+                opening.model_path,
+                _folders(opening),
+                system=opening.system,
+                thinking=opening.options.enable_thinking,
+                dtype=opening.options.torch_dtype,
+                options=options,
+            )
+        case "llamacpp":
+            from selfhood.engine.llamacpp import LlamaCppEngine
+
+            return LlamaCppEngine(
+                opening.model_path,
+                _folders(opening),
+                system=opening.system,
+                thinking=opening.options.enable_thinking,
+                options=options,
+            )
+        case _:
+            return open_engine(opening)
+
+
+def generation_settings(opening: Opening) -> Any:
+    """What the model itself says on how its replies are drawn: a transformers GenerationConfig."""
+    from selfhood.model.load import load_generation
+
+    return load_generation(opening.model_path)
+
+
+def _folders(opening: Opening) -> dict[str, Path]:
+    pairs = zip(opening.names, opening.checkpoints, strict=True)
+    return {name: checkpoint.path for name, checkpoint in pairs}
 
 
 def sort_out(options: ModelOptions) -> ModelOptions:

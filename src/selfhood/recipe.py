@@ -1,10 +1,10 @@
 """Every option of every verb: its default, its help line, its checks. Flags are derived from here.
 
     Recipe       sft, plan      Model + Data + Tuner + Train
-    InferOptions infer          Model + Sampling
+    InferOptions infer          Model + Sampling + Backend + Remote
     ExportOptions export        Model + Export
-    EvalOptions  eval           Model + Exam
-    DeployOptions deploy        Model + Reply + Server
+    EvalOptions  eval           Model + Exam + Remote
+    DeployOptions deploy        Model + Reply + Server + Backend
 
 Nothing else in the house knows a default. ``cli.flags`` turns fields into flags; ``cli.compat``
 maps the names that other tools and older tutorials use onto these.
@@ -28,7 +28,8 @@ Moments = Literal["steps", "epoch", "no"]
 Tuner = Literal["lora", "full", "prefix-tuning", "p-tuning", "prompt-tuning"]
 LoraStart = Literal["true", "gaussian", "contrastive"]
 Sharding = Literal["fsdp2"]
-Backend = Literal["native"]
+Backend = Literal["native", "vllm", "llamacpp", "openai"]
+GgufType = Literal["q8_0", "f16", "bf16", "f32"]
 SuiteName = Literal["quick", "full"]
 Dose = Literal["auto", "fixed"]
 Tracker = Literal["tensorboard", "wandb", "swanlab", "mlflow"]
@@ -319,7 +320,6 @@ class ReplyOptions(Options):
     max_new_tokens: int | None = option(None, "longest reply in tokens", minimum=1)
     stop_words: tuple[str, ...] = option((), "end the reply at any of these")
     seed: int = option(42, "seed of sampling", minimum=0)
-    infer_backend: Backend = option("native", "what runs the model")
     merge_lora: bool = option(
         False, "taken for ms-swift's sake: the adapter answers as the merged model would"
     )
@@ -333,6 +333,41 @@ class SamplingOptions(ReplyOptions):
     max_batch_size: int = option(16, "rows answered at once in batch mode", minimum=1)
     val_dataset: tuple[str, ...] = option((), "answer these rows instead of talking")
     result_path: str | None = option(None, "where batch answers go (JSON lines)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendOptions(Options):
+    """What runs the model."""
+
+    infer_backend: Backend = option(
+        "native", "native: this process; vllm, llamacpp: one beside it; openai: the server at --url"
+    )
+    max_model_len: int | None = option(
+        None, "vllm, llamacpp: longest talk in tokens; default: the model's own", minimum=16
+    )
+    max_num_seqs: int = option(16, "replies computed at once", minimum=1)
+    gpu_memory_utilization: float = option(
+        0.9, "vllm: part of a GPU's memory that it takes", minimum=0.01, maximum=1
+    )
+    tensor_parallel_size: int = option(1, "vllm: GPUs that share each layer", minimum=1)
+    max_lora_rank: int | None = option(
+        None, "vllm: largest rank of an adapter; default: that of --adapters", minimum=1
+    )
+    enforce_eager: bool = option(False, "vllm: start sooner, answer slower: nothing is compiled")
+    vllm_python: str | None = option(
+        None, "python that vllm is installed for; default: SELFHOOD_VLLM_PYTHON, else this one"
+    )
+    gguf_type: GgufType = option("q8_0", "llamacpp: how the weights of a converted model are held")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteOptions(Options):
+    """A server with OpenAI's protocol, wherever it runs."""
+
+    url: str | None = option(
+        None, "ask a server with OpenAI's protocol, as http://host/v1; --model is the name there"
+    )
+    api_key: str | None = option(None, "key for --url; default: SELFHOOD_API_KEY")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -415,6 +450,8 @@ class InferOptions(VerbOptions):
 
     model: ModelOptions
     sampling: SamplingOptions
+    backend: BackendOptions
+    remote: RemoteOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -476,10 +513,6 @@ class ExamOptions(Options):
     persona: str | None = option(
         None, "file with all that it should be; default: as it was trained"
     )
-    url: str | None = option(
-        None, "ask a server with OpenAI's protocol, as http://host/v1; --model is the name there"
-    )
-    api_key: str | None = option(None, "key for --url; default: SELFHOOD_API_KEY")
     require: tuple[str, ...] = option(
         (), "exit with 1 unless reached, in quotes: 'name_recall>=0.98' 'swap_rate<=0'"
     )
@@ -501,6 +534,7 @@ class EvalOptions(VerbOptions):
 
     model: ModelOptions
     exam: ExamOptions
+    remote: RemoteOptions
 
     def __post_init__(self) -> None:
         if self.model.system:
@@ -524,7 +558,6 @@ class ServerOptions(Options):
     adapters_root: str | None = option(
         None, "folder whose adapters may be loaded and unloaded by name while it serves"
     )
-    max_num_seqs: int = option(16, "requests answered at once", minimum=1)
     max_queue: int = option(64, "requests that wait for that; others are sent away", minimum=0)
     max_body_bytes: int = option(1 << 20, "largest body of a request", minimum=1024)
     max_reply_tokens: int = option(
@@ -548,3 +581,4 @@ class DeployOptions(VerbOptions):
     model: ModelOptions
     sampling: ReplyOptions
     server: ServerOptions
+    backend: BackendOptions

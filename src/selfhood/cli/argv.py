@@ -11,6 +11,7 @@ from selfhood.cli.compat import (
     ALIASES,
     BELONGS_ELSEWHERE,
     NO_EFFECT,
+    NOT_CONNECTED,
     STAND_INS,
     UNSUPPORTED,
     VALUES,
@@ -97,6 +98,10 @@ def resolve(
         if reason is not None:
             return None, f"{given.typed} has no effect here: {reason}"
         name = _complete(name, given, known, elsewhere)
+    for value in given.values:
+        if value in NOT_CONNECTED.get(name, {}):
+            hint = NOT_CONNECTED[name][value]
+            raise FlagError(f"{value} is not connected", where=given.typed, hint=hint)
     notices = [
         f"{given.typed} {value}: {STAND_INS[name][value]}"
         for value in given.values

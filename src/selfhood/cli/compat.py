@@ -67,6 +67,14 @@ ALIASES: Mapping[str, str] = {
     "evaluation_strategy": "eval_strategy",
     "add_output_dir_suffix": "add_version",  # 2.x
     "only_save_model": "save_only_model",  # 2.x
+    # backends: as ms-swift 3.x and 4.x call vLLM's own
+    "vllm_max_model_len": "max_model_len",
+    "vllm_max_num_seqs": "max_num_seqs",
+    "vllm_gpu_memory_utilization": "gpu_memory_utilization",
+    "vllm_tensor_parallel_size": "tensor_parallel_size",
+    "vllm_max_lora_rank": "max_lora_rank",
+    "vllm_enforce_eager": "enforce_eager",
+    "tp": "tensor_parallel_size",
     # infer, eval, export
     "eval_limit": "limit",
     "eval_output_dir": "output_dir",
@@ -110,10 +118,11 @@ VALUES: Mapping[str, Mapping[str, str]] = {
     "infer_backend": {
         "pt": "native",
         "transformers": "native",
-        "vllm": "native",
-        "sglang": "native",
-        "lmdeploy": "native",
+        "llama.cpp": "llamacpp",
+        "llama_cpp": "llamacpp",
+        "llama-cpp": "llamacpp",
     },
+    "gguf_type": {"fp16": "f16", "fp32": "f32", "Q8_0": "q8_0"},
     "attn_impl": {
         "auto": "None",
         "flash_attn": "sdpa",
@@ -139,15 +148,11 @@ VALUES: Mapping[str, Mapping[str, str]] = {
 
 # Values that are taken, but not as they are meant elsewhere: the user is told.
 STAND_INS: Mapping[str, Mapping[str, str]] = {
-    "infer_backend": dict.fromkeys(
-        ("vllm", "sglang", "lmdeploy"), "not connected yet; the native backend answers"
-    ),
     "attn_impl": dict.fromkeys(
         ("flash_attn", "flash_attention_2", "flash_attention_3"), "PyTorch's own attention is used"
     ),
 }
 
-NATIVE_MEMORY = "it bounds a server's memory; the native backend grows as needed"
 PREPARED = "rows are prepared before training starts"
 OWN_TEMPLATE = "the model's own chat template is used"
 PACKED = "every update is packed here, with the gradient of the plain loop"
@@ -245,15 +250,9 @@ NO_EFFECT: Mapping[str, str] = {
     "hub_strategy": NOT_PUSHED,
     "commit_message": NOT_PUSHED,
     # infer
-    "max_model_len": NATIVE_MEMORY,
-    "gpu_memory_utilization": NATIVE_MEMORY,
-    "limit_mm_per_prompt": NATIVE_MEMORY,
-    "max_lora_rank": NATIVE_MEMORY,
-    "enforce_eager": "it is vLLM's",
-    "enable_prefix_caching": "it is vLLM's",
-    "tensor_parallel_size": "it is vLLM's; the native backend uses one device",
-    "pipeline_parallel_size": "it is vLLM's; the native backend uses one device",
-    "use_async_engine": "it is vLLM's",
+    "limit_mm_per_prompt": TEXT_ONLY,
+    "enable_prefix_caching": "common prefixes are always computed once",
+    "use_async_engine": "every backend answers many at a time",
     "top_logprobs": "no log-probabilities are written",
     "write_batch_size": "answers are written as they come",
     "eval_human": "a talk starts whenever no --val_dataset is given",
@@ -264,15 +263,26 @@ NO_EFFECT: Mapping[str, str] = {
     "log_level": "see --verbose and --log_interval",
 }
 
-# Flags of a backend that is not connected.
+# Flags of backends that are not connected, and those of vLLM that no option stands for.
 BACKEND_PREFIXES = ("vllm_", "sglang_", "lmdeploy_")
 
 # ms-swift takes these with every verb; where they are of no use they do no harm.
 HARMLESS_ELSEWHERE = (
     "max_length", "truncation_strategy", "data_seed", "dataset_shuffle", "strict", "tuner_type",
     "model_name", "model_author", "seed", "temperature", "top_p", "top_k", "repetition_penalty",
-    "max_new_tokens", "stream", "stop_words", "infer_backend", "max_num_seqs",
+    "max_new_tokens", "stream", "stop_words", "infer_backend", "max_model_len",
+    "gpu_memory_utilization", "tensor_parallel_size", "max_num_seqs", "max_lora_rank",
+    "enforce_eager",
 )  # fmt: skip
+
+# Values that other tools take, and what to do instead.
+ELSEWHERE = "start its server yourself and ask it: --infer_backend openai --url http://HOST:PORT/v1"
+NOT_CONNECTED: Mapping[str, Mapping[str, str]] = {
+    "infer_backend": {
+        "sglang": f"use vllm, llamacpp or native; or {ELSEWHERE}",
+        "lmdeploy": f"use vllm, llamacpp or native; or {ELSEWHERE}",
+    },
+}
 
 # What somebody who gives a flag to the wrong verb is after.
 BELONGS_ELSEWHERE: Mapping[str, str] = {
@@ -358,6 +368,7 @@ UNSUPPORTED: Mapping[str, Unsupported] = {
     "eval_use_evalscope": Unsupported(),
     "push_to_hub": Unsupported("upload the folder with the hub's own tool"),
     # infer
+    "pipeline_parallel_size": Unsupported("see docs/backends.md for several machines", (*OFF, "1")),
     "do_sample": Unsupported("use --temperature 0", ("true", "1", "yes")),
     "num_beams": Unsupported(harmless=(*OFF, "1")),
     "num_return_sequences": Unsupported(harmless=(*OFF, "1")),
@@ -384,7 +395,7 @@ def no_effect(name: str, elsewhere: Mapping[str, str]) -> str | None:
     if name in NO_EFFECT:
         return NO_EFFECT[name]
     if name.startswith(BACKEND_PREFIXES):
-        return "it belongs to a backend that is not connected"
+        return "no option here stands for it"
     if name in elsewhere and name in HARMLESS_ELSEWHERE:
         return f"it belongs to {elsewhere[name]}"
     return None

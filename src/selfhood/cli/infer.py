@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
+from pathlib import Path
 
 from selfhood import api, console
 from selfhood.chat import Conversation
 from selfhood.cli.batch import answer_file
 from selfhood.cli.questions import read_questions, read_stdin
 from selfhood.cli.talk import Talk
+from selfhood.engine.installed import check_backend
 from selfhood.engine.sampling import resolve_sampling
-from selfhood.recipe import InferOptions
+from selfhood.engine.types import Host
+from selfhood.opening import Opening
+from selfhood.recipe import BackendOptions, InferOptions
+
+OF_OTHER_BACKENDS = {spec.name for spec in fields(BackendOptions)} - {
+    "infer_backend",
+    "max_num_seqs",
+}
 
 
 def run(options: InferOptions) -> int:
@@ -19,17 +29,50 @@ def run(options: InferOptions) -> int:
         questions = read_questions(options)
     elif options.sampling.result_path is not None:
         questions = read_stdin(sys.stdin)
-    opening = api.find_opening(options.model)
+    check_backend(options.backend)
+    is_remote = options.backend.infer_backend == "openai"
+    opening = at_server(options) if is_remote else api.find_opening(options.model)
+    announce(opening, options)
+    engine: Host = (
+        api.connect(options.model, options.remote)
+        if is_remote
+        else api.open_host(opening, options.backend)
+    )
+    settings = None if is_remote else api.generation_settings(opening)
+    sampling = resolve_sampling(options.sampling, settings)
+    try:
+        if questions:
+            return answer_file(engine, questions, options, sampling, opening)
+        speakers = opening.names or (None,)
+        return Talk(engine, sampling, speakers=speakers, options=options.sampling).run(sys.stdin)
+    finally:
+        engine.close()
+
+
+def at_server(options: InferOptions) -> Opening:
+    """Nothing is opened here: the server knows the model by its name."""
+    model = options.model.model or ""
+    return Opening(
+        model_path=Path(model),
+        checkpoints=(),
+        trained=None,
+        system=options.model.system,
+        options=options.model,
+    )
+
+
+def announce(opening: Opening, options: InferOptions) -> None:
+    """Who will answer, and which words of the command say nothing to it."""
+    backend = options.backend.infer_backend
     if options.sampling.merge_lora and opening.checkpoints:
         console.say("note: --merge_lora: the adapter answers as the merged model would")
+    if backend == "native":
+        for name in sorted(options.given & OF_OTHER_BACKENDS):
+            console.say(f"note: --{name} says nothing to --infer_backend native")
     console.say(f"model    {opening.model_path}")
+    if options.remote.url is not None:
+        console.say(f"server   {options.remote.url}")
     for checkpoint in opening.checkpoints:
         console.say(f"adapter  {checkpoint.path}")
     if opening.system:
         console.say(f"system   {opening.system}")
-    engine = api.open_engine(opening)
-    sampling = resolve_sampling(options.sampling, engine.loaded.model.generation_config)
-    speakers = opening.names or (None,)
-    if questions:
-        return answer_file(engine, questions, options, sampling, opening)
-    return Talk(engine, sampling, speakers=speakers, options=options.sampling).run(sys.stdin)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, get_args
@@ -28,8 +27,8 @@ from selfhood.recipe import EvalOptions, ExamOptions
 
 if TYPE_CHECKING:
     from selfhood.engine.native import NativeEngine
+    from selfhood.engine.openai import OpenAIEngine
 
-KEY = "SELFHOOD_API_KEY"
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 RETENTION = ("kl", "agreement")
 
@@ -86,17 +85,9 @@ def evaluate_checkpoint(opening: Opening, options: EvalOptions) -> Scorecard:
     )
 
 
-def evaluate_server(options: EvalOptions, url: str) -> Scorecard:
-    """Whatever answers at ``url`` as ``--model``."""
-    from selfhood.engine.openai import OpenAIEngine  # what it takes to speak HTTP loads slowly
-
-    if options.model.adapters:
-        raise FlagError("are the server's own", where="--adapters", hint="name one as --model")
-    if options.model.model is None:
-        raise FlagError("is missing", where="--model", hint="give the name it has at --url")
+def evaluate_server(options: EvalOptions, engine: OpenAIEngine) -> Scorecard:
+    """Whatever answers at ``--url``."""
     persona = persona_of(options.exam, {})
-    key = options.exam.api_key or os.environ.get(KEY)
-    engine = OpenAIEngine(url, model=options.model.model, key=key)
     paper = make_paper(persona, options.exam)
     announce(paper)
     judged = examine(
@@ -109,7 +100,7 @@ def evaluate_server(options: EvalOptions, url: str) -> Scorecard:
     )
     return Scorecard(
         suite=options.exam.suite,
-        model=options.model.model,
+        model=engine.model,
         adapters=(),
         measures=paper.measures(judged),
         judged=worst_first(judged),

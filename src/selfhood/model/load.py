@@ -18,6 +18,7 @@ from selfhood.processes import Place
 from selfhood.recipe import Attention, Dtype, Quantisation
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+GENERATION = "generation_config.json"
 PICKLES = (".bin", ".pt", ".pth", ".pkl")
 
 
@@ -48,6 +49,16 @@ def load_config(path: Path) -> Any:
     if path.is_file():
         return AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
     return AutoConfig.from_pretrained(path, trust_remote_code=False)
+
+
+def load_generation(path: Path) -> Any:
+    """The model's own generation settings; the usual ones where it brings none."""
+    from transformers import GenerationConfig
+
+    folder = path.parent if path.is_file() else path
+    if path.is_file() or not (folder / GENERATION).is_file():
+        return GenerationConfig.from_model_config(load_config(path))
+    return GenerationConfig.from_pretrained(folder)
 
 
 def load_model(

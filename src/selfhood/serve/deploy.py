@@ -63,7 +63,9 @@ class Serving:
 
     def _service(self, host: Host, defaults: Sampling) -> Service:
         options = self.options.server
-        admission = Admission(most_running=options.max_num_seqs, most_waiting=options.max_queue)
+        admission = Admission(
+            most_running=self.options.backend.max_num_seqs, most_waiting=options.max_queue
+        )
         return Service(
             host=host,
             speakers=Speakers(host, self.speakers, model_path=self.model_path, root=self.root),
