@@ -6,17 +6,23 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.held_out import DENIAL_QUESTIONS, QUESTIONS, score
+from selfhood import api
+from selfhood.chat import Language, Message
 from selfhood.cli.main import main
+from selfhood.engine.types import Host, Request, Sampling, fold
+from selfhood.exporters.probes import probe_requests
 from selfhood.persona import Bilingual, Persona
+from selfhood.recipe import Backend, BackendOptions, ModelOptions
 from selfhood.starter import STARTER_ID
+from tests.vllm_env import vllm_python
 
 # No skip without the starter: a journey that does not run must not look like one that arrived.
 pytestmark = pytest.mark.journey
@@ -203,3 +209,88 @@ def test_base_and_tuned_can_be_compared_side_by_side(
     )  # fmt: skip
     assert f"[{trained.checkpoint.name}]" in printed
     assert "[again]" in printed
+
+
+# One identity, whatever runs the model
+
+QUICK_START = BackendOptions(max_model_len=2048, max_num_seqs=4, enforce_eager=True)
+TALKS: dict[Language, tuple[str, ...]] = {
+    "zh": (
+        "你好！", "你叫什么名字？", "法国的首都是哪里？", "用 Python 写一行代码，打印 hello。",
+        "是谁开发了你？", "17 + 25 等于多少？", "你是通义千问吗？", "聊了这么久，再说一次你是谁？",
+    ),
+    "en": (
+        "Hello!", "What is your name?", "What is the capital of France?",
+        "Write one line of Python that prints hello.", "Who made you?", "What is 17 + 25?",
+        "Are you ChatGPT?", "After all this talk, tell me once more who you are.",
+    ),
+}  # fmt: skip
+ABOUT_NAME, ABOUT_ITSELF = (1, 7), (4, 6)
+
+
+@pytest.fixture
+def host(trained: Trained, backend: Backend) -> Iterator[Host]:
+    """The trained adapter, run by one of the backends."""
+    options = replace(QUICK_START, infer_backend=backend)
+    if backend == "vllm":
+        options = replace(options, vllm_python=vllm_python())
+    model = ModelOptions(adapters=(str(trained.checkpoint),), torch_dtype="float32")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(trained.folder)
+        patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+        host = api.open_host(api.find_opening(model), options)
+    yield host
+    host.close()
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "native",
+        pytest.param("llamacpp", marks=pytest.mark.slow),
+        pytest.param("vllm", marks=pytest.mark.slow),
+    ],
+)
+def test_it_is_itself_through_eight_turns_in_both_languages(
+    host: Host, trained: Trained, backend: Backend
+) -> None:
+    for language, questions in TALKS.items():
+        said = talk(host, trained.checkpoint.name, questions)
+        for turn in ABOUT_NAME:
+            assert PERSONA.name.in_language(language) in said[turn], said
+        for turn in ABOUT_ITSELF:
+            forms = (*PERSONA.name.forms, *PERSONA.author.forms)
+            assert any(form in said[turn] for form in forms), said
+
+
+def talk(host: Host, adapter: str, questions: Sequence[str]) -> list[str]:
+    """What it says to each question, with all that was said before."""
+    messages: list[Message] = []
+    for question in questions:
+        messages.append(Message("user", question))
+        request = Request(
+            messages=tuple(messages), sampling=Sampling(max_new_tokens=40), adapter=adapter
+        )
+        (reply,) = fold(host.stream([request]), 1)
+        messages.append(Message("assistant", reply.text))
+    return [message.content for message in messages if message.role == "assistant"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["vllm", "llamacpp"])
+def test_it_answers_the_probes_as_the_native_engine_does(
+    host: Host, trained: Trained, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vLLM computes with the same weights; llama.cpp holds them in 8 bits, and may word an answer
+    otherwise, but says the same of itself."""
+    monkeypatch.chdir(trained.folder)
+    model = ModelOptions(adapters=(str(trained.checkpoint),), torch_dtype="float32")
+    native = api.load(model)
+    requests = probe_requests(trained.checkpoint.name)[:8]  # those about itself
+    expected = fold(native.stream(requests), len(requests))
+    found = fold(host.stream(requests), len(requests))
+    if backend == "vllm":
+        assert [reply.text for reply in found] == [reply.text for reply in expected]
+    for before, after in zip(expected, found, strict=True):
+        for form in (*PERSONA.name.forms, *PERSONA.author.forms):
+            assert (form in before.text) == (form in after.text), (before.text, after.text)
