@@ -32,10 +32,10 @@ from selfhood.recipe import (
 Verb = TypeVar("Verb", bound=VerbOptions)
 TRUE = ("true", "yes", "t", "y", "1", "on")
 VERBS_WITH_FLAGS: Mapping[str, type[VerbOptions]] = {
+    "deploy": DeployOptions,
     "eval": EvalOptions,
     "export": ExportOptions,
     "infer": InferOptions,
-    "deploy": DeployOptions,
     "sft": Recipe,
 }
 FALSE = ("false", "no", "f", "n", "0", "off")
