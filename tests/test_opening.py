@@ -36,6 +36,26 @@ def opened(**options: Any) -> Opening:
     return find_opening(ModelOptions(**options))
 
 
+def test_an_adapter_is_called_as_the_command_line_says() -> None:
+    model("base")
+    named = [f"{name}={adapter(name, 'base')}" for name in ("fox", "小狐")]
+    opening = opened(adapters=(*named, adapter("out/plain", "base")))
+    assert opening.names == ("fox", "小狐", "plain")
+    assert [str(each.path) for each in opening.checkpoints] == ["fox", "小狐", "out/plain"]
+
+
+def test_a_folder_with_an_equals_sign_is_a_folder() -> None:
+    model("base")
+    assert opened(adapters=(adapter("a=b", "base"),)).names == ("a=b",)
+    assert opened(adapters=(f"fox={adapter('c=d', 'base')}",)).names == ("fox",)
+
+
+def test_two_adapters_cannot_be_called_alike() -> None:
+    model("base")
+    with pytest.raises(FlagError, match="two are called fox"):
+        opened(adapters=(f"fox={adapter('a', 'base')}", f"fox={adapter('b', 'base')}"))
+
+
 def test_the_adapter_alone_is_enough() -> None:
     model("base")
     one = adapter("out/checkpoint-1", model="base", system="你是小狐。", torch_dtype="bfloat16")

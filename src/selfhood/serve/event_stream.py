@@ -14,10 +14,11 @@ from starlette.types import Receive, Scope, Send
 from selfhood.serve.answers import Answer, usage_of
 from selfhood.serve.presence import while_connected
 from selfhood.serve.protocol import Asked
-from selfhood.serve.refusal import Refusal
+from selfhood.serve.refusal import Refusal, too_slow
 from selfhood.serve.replies import Piece
 
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+LAST_SECONDS = 5
 DONE = b"data: [DONE]\n\n"
 
 
@@ -38,18 +39,21 @@ class EventStream(Response):
         self._deadline = deadline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with (
-            asyncio.timeout_at(self._deadline),
-            while_connected(receive),
-            aclosing(self._pieces),
-        ):
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            try:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        try:
+            async with (
+                asyncio.timeout_at(self._deadline),
+                while_connected(receive),
+                aclosing(self._pieces),
+            ):
                 async for event in self._events():
                     await send(_body(event, more=True))
-            except Refusal as refusal:
-                await send(_body(_event(refusal.body()), more=True))
-            await send(_body(b"", more=False))
+        except Refusal as refusal:
+            await _end(send, _event(refusal.body()))
+        except TimeoutError:
+            await _end(send, _event(too_slow().body()))
+        else:
+            await _end(send)
 
     async def _events(self) -> AsyncIterator[bytes]:
         num_choices = len(self._asked.requests)
@@ -76,6 +80,12 @@ def _counts(piece: Piece) -> Piece:
 
 def _event(table: dict[str, Any]) -> bytes:
     return f"data: {json.dumps(table, ensure_ascii=False, allow_nan=False)}\n\n".encode()
+
+
+async def _end(send: Send, last: bytes = b"") -> None:
+    """Who does not read is not waited for."""
+    async with asyncio.timeout(LAST_SECONDS):
+        await send(_body(last, more=False))
 
 
 def _body(body: bytes, *, more: bool) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from selfhood.serve.presence import Gone
-from selfhood.serve.refusal import Refusal, internal
+from selfhood.serve.refusal import Refusal, internal, too_slow
 from selfhood.serve.service import Service
 
 HTTP_WORDS = {404: "There is no such page.", 405: "This page does not take that method."}
@@ -55,17 +55,6 @@ class Front:
             route = scope["path"] if scope["path"] in self._routes else "other"
             self._service.metrics.answered(route, status)
             self._service.log.answered(route, status, time.monotonic() - since)
-
-
-def too_slow() -> Refusal:
-    """OpenAI's client would ask again, and wait as long again."""
-    return Refusal(
-        504,
-        "The request took longer than this server allows.",
-        code="deadline_exceeded",
-        kind="timeout_error",
-        headers={"x-should-retry": "false"},
-    )
 
 
 async def _refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:

@@ -55,3 +55,14 @@ def busy(message: str, *, seconds: int, code: str, status: int) -> Refusal:
 def internal() -> Refusal:
     """Our mistake. What it was stands in the log; it may hold what a client said."""
     return Refusal(500, "The server failed to answer.", code="internal", kind="server_error")
+
+
+def too_slow() -> Refusal:
+    """OpenAI's client would ask again, and wait as long again."""
+    return Refusal(
+        504,
+        "The request took longer than this server allows.",
+        code="deadline_exceeded",
+        kind="timeout_error",
+        headers={"x-should-retry": "false"},
+    )
