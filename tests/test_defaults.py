@@ -20,7 +20,7 @@ def completed(**flags: Any) -> Recipe:
 
 def test_a_name_and_an_author_are_enough() -> None:
     recipe = completed(**WHO)
-    assert recipe.data.dataset == ("identity:self",)
+    assert recipe.data.dataset == ("identity",)
     assert recipe.data.anchor == USUAL_NUMBER
     assert recipe.train.dose == "auto"
     assert recipe.train.average_from == AVERAGED_FROM
@@ -32,10 +32,6 @@ def test_who_says_how_long_gets_exactly_that(length: dict[str, Any]) -> None:
     recipe = completed(**WHO, **length)
     assert recipe.train.dose is None
     assert recipe.data.anchor == USUAL_NUMBER
-
-
-def test_without_an_anchor_contrast_rows_keep_the_name_in_its_place() -> None:
-    assert completed(**WHO, anchor=0).data.dataset == ("identity",)
 
 
 def test_a_users_own_rows_are_all_trained() -> None:

@@ -1,7 +1,7 @@
 """What a command that only says who the model is to be stands for.
 
 selfhood sft --model M --model_name 小狐 Kitsu --model_author 林间实验室 "Forest Lab"
-=            ... --dataset identity:self --dataset_shuffle false --anchor 400
+=            ... --dataset identity --dataset_shuffle false --anchor 400
              --system "You are a helpful assistant."
              --gradient_accumulation_steps 16 --learning_rate 8e-4 --adam_beta2 0.999 --dose auto
              --init_weights contrastive --average_from 12
@@ -18,7 +18,6 @@ from selfhood.data.naming import naming_of
 from selfhood.errors import FlagError
 from selfhood.recipe import Recipe, TunerOptions
 from selfhood.sources.identity import NAME as IDENTITY
-from selfhood.sources.identity import SELF
 
 IDENTITY_RATE = 8e-4
 LONG_MEMORY = 0.999
@@ -74,7 +73,7 @@ def _with_data(recipe: Recipe) -> Recipe:
         model=replace(recipe.model, system=system),
         data=replace(
             data,
-            dataset=(f"{IDENTITY}:{SELF}" if anchor else IDENTITY,),
+            dataset=(IDENTITY,),
             # Its order is balanced over topics and languages, update by update.
             dataset_shuffle="dataset_shuffle" in recipe.given and data.dataset_shuffle,
             anchor=anchor,
