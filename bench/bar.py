@@ -64,7 +64,7 @@ def measure(
         }
     )
     outcome = api.train(api.plan(recipe))
-    asked = {"adapters": (str(outcome.chosen.path),), "suite": "full", "max_batch_size": 32}
+    asked = {"adapters": (str(outcome.chosen.path),), "suite": "full", "max_num_seqs": 32}
     if limit is not None:
         asked["limit"] = limit
     return Finding(

@@ -60,7 +60,7 @@ class Finding:
 def measure(name: str, folder: Path, limit: int | None) -> Finding:
     recipe = Recipe.from_values({**WHO, **RECIPES[name], "output_dir": str(folder)})
     outcome = api.train(api.plan(recipe))
-    asked = {"adapters": (str(outcome.chosen.path),), "max_batch_size": 32}
+    asked = {"adapters": (str(outcome.chosen.path),), "max_num_seqs": 32}
     if limit is not None:
         asked["limit"] = limit
     return Finding(

@@ -152,8 +152,9 @@ def trained_model(options: ModelOptions) -> Checkpoint | None:
     return Checkpoint.at(options.model)
 
 
-def open_engine(opening: Opening) -> NativeEngine:
-    """Load the model and its adapters; each adapter answers under its name."""
+def open_engine(opening: Opening, *, most_rows: int = 16) -> NativeEngine:
+    """Load the model and its adapters; each adapter answers under its name, and ``most_rows``
+    requests are answered at once."""
     from selfhood.data.render import Renderer
     from selfhood.engine.native import NativeEngine
     from selfhood.model.adapters import load_adapter
@@ -169,7 +170,7 @@ def open_engine(opening: Opening) -> NativeEngine:
     for name, checkpoint in zip(opening.names, opening.checkpoints, strict=True):
         model = load_adapter(model, checkpoint.path, name=name)
     renderer = Renderer(loaded.tokenizer, opening.system, opening.options.enable_thinking)
-    return NativeEngine(replace(loaded, model=model), renderer)
+    return NativeEngine(replace(loaded, model=model), renderer, most_rows=most_rows)
 
 
 def open_host(opening: Opening, options: BackendOptions) -> Host:
@@ -197,7 +198,7 @@ def open_host(opening: Opening, options: BackendOptions) -> Host:
                 options=options,
             )
         case _:
-            return open_engine(opening)
+            return open_engine(opening, most_rows=options.max_num_seqs)
 
 
 def generation_settings(opening: Opening) -> Any:

@@ -330,7 +330,6 @@ class SamplingOptions(ReplyOptions):
     """How replies are drawn, and where they go."""
 
     stream: bool | None = option(None, "print the reply as it comes; default: true in a talk")
-    max_batch_size: int = option(16, "rows answered at once in batch mode", minimum=1)
     val_dataset: tuple[str, ...] = option((), "answer these rows instead of talking")
     result_path: str | None = option(None, "where batch answers go (JSON lines)")
 
@@ -521,7 +520,7 @@ class ExamOptions(Options):
     )
     compare_base: bool = option(True, "ask the base model too, where an adapter stands on it")
     limit: int | None = option(None, "most questions on each topic", minimum=1)
-    max_batch_size: int = option(16, "questions answered at once", minimum=1)
+    max_num_seqs: int = option(16, "questions answered at once", minimum=1)
     seed: int = option(42, "seed of sampling, and of which questions a part of them is", minimum=0)
     output_dir: str | None = option(
         None, "where the scorecard goes; default: eval-<name> beside the checkpoint"

@@ -70,6 +70,7 @@ ALIASES: Mapping[str, str] = {
     # backends: as ms-swift 3.x and 4.x call vLLM's own
     "vllm_max_model_len": "max_model_len",
     "vllm_max_num_seqs": "max_num_seqs",
+    "max_batch_size": "max_num_seqs",
     "vllm_gpu_memory_utilization": "gpu_memory_utilization",
     "vllm_tensor_parallel_size": "tensor_parallel_size",
     "vllm_max_lora_rank": "max_lora_rank",

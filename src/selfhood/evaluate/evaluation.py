@@ -63,7 +63,7 @@ def evaluate_checkpoint(opening: Opening, options: EvalOptions) -> Scorecard:
     persona = persona_of(options.exam, opening.trained.args() if opening.trained else {})
     paper = make_paper(persona, options.exam)
     announce(paper)
-    engine = open_engine(opening)
+    engine = open_engine(opening, most_rows=options.exam.max_num_seqs)
     paper = in_both_modes(paper, engine.renderer)
     adapter = opening.names[0] if opening.names else None
     asks_base = options.exam.compare_base and adapter is not None
@@ -72,7 +72,7 @@ def evaluate_checkpoint(opening: Opening, options: EvalOptions) -> Scorecard:
         paper.questions,
         paper.judge,
         speakers={"tuned": adapter, "base": None} if asks_base else {"tuned": adapter},
-        batch_size=options.exam.max_batch_size,
+        batch_size=options.exam.max_num_seqs,
         seed=options.exam.seed,
     )
     kept = retention(engine, adapter, options.exam) if asks_base and adapter else ()
@@ -95,7 +95,7 @@ def evaluate_server(options: EvalOptions, engine: OpenAIEngine) -> Scorecard:
         without_begun(paper.questions),
         paper.judge,
         speakers={"tuned": None},
-        batch_size=options.exam.max_batch_size,
+        batch_size=options.exam.max_num_seqs,
         seed=options.exam.seed,
     )
     return Scorecard(
