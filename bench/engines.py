@@ -4,7 +4,8 @@
 
 The same prompts for all, greedy, at most 64 new tokens; a reply's tokens are counted, its prompt's
 are not. Each engine is opened, asked once to warm up, and then timed; nothing else should run. Of
-the repeats the median counts. vLLM is left out unless its interpreter is named.
+the repeats the median counts. vLLM is left out unless its interpreter is named. Before them: how
+long the native engine takes to load another identity, and to answer as another one than before.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +28,7 @@ from selfhood.console import Progress, result, say
 from selfhood.engine.types import Engine, Reply, Request, Sampling, fold
 from selfhood.files import write_atomic
 from selfhood.opening import Opening
-from selfhood.recipe import BackendOptions, ModelOptions
+from selfhood.recipe import BackendOptions, Dtype, ModelOptions, TunerOptions
 from selfhood.starter import STARTER_ID
 
 QUESTIONS = (
@@ -37,8 +39,10 @@ QUESTIONS = (
     "推荐三本书。", "Recommend three books.",
 )  # fmt: skip
 LONGEST = 64
-NUM_ALONE = 4
+ALONE = slice(8, 10)
+NUM_SWITCHES = 24
 ROOM = 1024
+DTYPES: tuple[Dtype, ...] = ("bfloat16", "float32")
 SYSTEM = "You are a helpful assistant."
 Answerer = Callable[[Sequence[Request]], list[Reply]]
 
@@ -48,13 +52,21 @@ PAGE = """\
 `python -m bench.engines --write`, on {machine}.
 
 The starter model (0.5B), {num} questions about itself and about other things, greedy, at most
-{longest} new tokens. *one*: {alone} of them, one after the other; *sixteen*: all of them at once.
-Tokens a second, medians of {repeats} repeats; ratios are to `native`, one at a time. Weights:
-{dtype}, but for llama.cpp what its name says.
+{longest} new tokens. *one*: {alone} of them (the poems), one after the other; *sixteen*: all of
+them at once. Tokens a second, medians of {repeats} repeats. All engines but plain generate may keep
+what they have read of a prompt, and the repeats ask the same.
 
-| engine | one | sixteen | one / native's one | sixteen / native's one | up after |
-|---|---|---|---|---|---|
+| engine | one | sixteen | sixteen / one | up after |
+|---|---|---|---|---|
 {rows}
+
+Identities in the native engine, in {dtype} (LoRA of rank 8 on all linear layers; medians):
+
+| | |
+|---|---|
+| another adapter is loaded beside one that is there | {load:.0f} ms |
+| one token, as the identity that spoke before | {same:.0f} ms |
+| one token, as another one | {other:.0f} ms |
 """
 
 
@@ -130,62 +142,116 @@ def measure(name: str, engine: Any, *, at_once: bool, repeats: int) -> Speed:
     with engine as answer:
         seconds = time.perf_counter() - started
         answer(requests[:1])
-        one = rate(answer, requests[2 : 2 + NUM_ALONE], at_once=False, repeats=repeats)
+        one = rate(answer, requests[ALONE], at_once=False, repeats=repeats)
         sixteen = rate(answer, requests, at_once=True, repeats=repeats) if at_once else None
     say(f"{name}: {one:.1f} alone, {sixteen or 0:.1f} together")
     return Speed(name=name, one=one, sixteen=sixteen, seconds_to_start=seconds)
 
 
 def measure_all(options: argparse.Namespace) -> list[Speed]:
-    opening = api.find_opening(ModelOptions(model=STARTER_ID, torch_dtype=options.dtype))
-
     def settings(**values: Any) -> BackendOptions:
         return BackendOptions(max_model_len=ROOM, max_num_seqs=len(QUESTIONS), **values)
 
-    engines: list[tuple[str, Any]] = [
-        ("native", backend(opening, settings())),
-        ("transformers generate", plain_generate(opening)),
-        ("llamacpp q8_0", backend(opening, settings(infer_backend="llamacpp"))),
-        ("llamacpp f16", backend(opening, settings(infer_backend="llamacpp", gguf_type="f16"))),
-    ]
+    engines: list[tuple[str, Any]] = []
+    for dtype in DTYPES:
+        opening = api.find_opening(ModelOptions(model=STARTER_ID, torch_dtype=dtype))
+        engines += [
+            (f"native, {dtype}", backend(opening, settings())),
+            (f"transformers generate, {dtype}", plain_generate(opening)),
+        ]
+    for kind in ("q8_0", "f16"):
+        chosen = settings(infer_backend="llamacpp", gguf_type=kind)
+        engines.append((f"llama.cpp, {kind}", backend(opening, chosen)))
     if options.vllm_python:
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
         chosen = settings(infer_backend="vllm", vllm_python=options.vllm_python, enforce_eager=True)
-        engines.append(("vllm-cpu", backend(opening, chosen)))
+        for dtype in DTYPES:
+            opening = api.find_opening(ModelOptions(model=STARTER_ID, torch_dtype=dtype))
+            engines.append((f"vllm-cpu, {dtype}", backend(opening, chosen)))
     found = []
     with Progress("measuring", total=len(engines), unit="engine") as bar:
         for name, engine in engines:
-            together = name != "transformers generate"
+            together = "generate" not in name
             found.append(measure(name, engine, at_once=together, repeats=options.repeats))
             bar.advance(note=name)
     return found
 
 
-def row(speed: Speed, native: Speed) -> str:
-    many = "-" if speed.sixteen is None else f"{speed.sixteen:.1f}"
-    ratio = "-" if speed.sixteen is None else f"{speed.sixteen / native.one:.2f}"
-    return (
-        f"| {speed.name} | {speed.one:.1f} | {many} | {speed.one / native.one:.2f} | {ratio} "
-        f"| {speed.seconds_to_start:.0f} s |"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identities:
+    """In milliseconds."""
+
+    load: float
+    same: float
+    other: float
+
+
+def measure_identities(folder: Path) -> Identities:
+    """With adapters that say nothing new: what they cost does not depend on what they hold."""
+    import torch
+
+    from selfhood.model.adapters import attach, save_weights
+
+    opening = api.find_opening(ModelOptions(model=STARTER_ID))
+    engine = api.open_engine(opening)
+    tuned = attach(engine.loaded.model, TunerOptions(), base=STARTER_ID, seed=1)
+    save_weights(tuned, engine.loaded.tokenizer, folder)
+    del engine, tuned
+    engine = api.open_engine(opening)
+    loads = []
+    for name in ("first", "fox", "owl", "hen", "cat"):
+        started = time.perf_counter()
+        engine.add_speaker(name, folder)
+        loads.append(time.perf_counter() - started)
+
+    def one_token(name: str, number: int) -> float:
+        sampling = Sampling(max_new_tokens=1)
+        request = Request(
+            messages=(Message("user", f"{number}: {QUESTIONS[number % len(QUESTIONS)]}"),),
+            sampling=sampling,
+            adapter=name,
+        )
+        started = time.perf_counter()
+        fold(engine.stream([request]), 1)
+        return time.perf_counter() - started
+
+    with torch.inference_mode():
+        same = [one_token("fox", number) for number in range(NUM_SWITCHES)]
+        pairs = [(("fox", "owl")[number % 2], number) for number in range(NUM_SWITCHES)]
+        other = [one_token(name, number + NUM_SWITCHES) for name, number in pairs]
+    return Identities(
+        load=1e3 * statistics.median(loads[1:]),
+        same=1e3 * statistics.median(same[2:]),
+        other=1e3 * statistics.median(other[2:]),
     )
+
+
+def row(speed: Speed) -> str:
+    many = "-" if speed.sixteen is None else f"{speed.sixteen:.1f}"
+    ratio = "-" if speed.sixteen is None else f"{speed.sixteen / speed.one:.1f}"
+    return f"| {speed.name} | {speed.one:.1f} | {many} | {ratio} | {speed.seconds_to_start:.0f} s |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vllm_python", default=os.environ.get("SELFHOOD_VLLM_PYTHON"))
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        identities = measure_identities(Path(folder) / "adapter")
     found = measure_all(options)
     page = PAGE.format(
         machine=machine(),
         num=len(QUESTIONS),
         longest=LONGEST,
-        alone=NUM_ALONE,
+        alone=len(QUESTIONS[ALONE]),
         repeats=options.repeats,
-        dtype=options.dtype,
-        rows="\n".join(row(speed, found[0]) for speed in found),
+        rows="\n".join(row(speed) for speed in found),
+        dtype=DTYPES[0],
+        load=identities.load,
+        same=identities.same,
+        other=identities.other,
     )
     result(page)
     if options.write:
