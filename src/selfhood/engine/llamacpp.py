@@ -19,7 +19,7 @@ from selfhood.engine.llamacpp_child import KEY
 from selfhood.engine.prompts import Prompts
 from selfhood.engine.served import Program, Served
 from selfhood.engine.together import together
-from selfhood.engine.types import Chance, Delta, Passage, Request, Sampling
+from selfhood.engine.types import Chance, Delta, Passage, Request, Sampling, check_speaker
 from selfhood.engine.wire import Hangup
 from selfhood.errors import InputError, SelfhoodError
 from selfhood.exporters.gguf import Shape, write_gguf
@@ -86,7 +86,7 @@ class LlamaCppEngine:
     def stream(self, requests: Sequence[Request]) -> Iterator[Delta]:
         asked = [(request, self._prompts.ids(request)) for request in requests]
         for request, _ in asked:
-            self._check_speaker(request.adapter)
+            check_speaker(request.adapter, self.speakers)
         self._served.check()
         yield from together(
             [partial(self._reply, index, *each) for index, each in enumerate(asked)]
@@ -111,16 +111,11 @@ class LlamaCppEngine:
         )
 
     def remove_speaker(self, name: str) -> None:
-        self._check_speaker(name)
+        check_speaker(name, self.speakers)
         del self._numbers[name]
 
     def close(self) -> None:
         self._served.close()
-
-    def _check_speaker(self, name: str | None) -> None:
-        if name is not None and name not in self._numbers:
-            there = ", ".join(self.speakers) or "none"
-            raise InputError(f"no adapter is called {name!r}", hint=f"there are: {there}")
 
     def _reply(
         self, index: int, request: Request, ids: tuple[int, ...], hangup: Hangup

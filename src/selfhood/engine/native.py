@@ -22,7 +22,7 @@ from selfhood.engine.reading import VIRTUAL, reader_of
 from selfhood.engine.row import Inbox, Row
 from selfhood.engine.scorer import Scorer
 from selfhood.engine.turns import Turns
-from selfhood.engine.types import Chance, Delta, Passage, Request, Text
+from selfhood.engine.types import Chance, Delta, Passage, Request, Text, check_speaker
 from selfhood.errors import InputError
 from selfhood.model.adapters import load_adapter, remove_adapter
 from selfhood.model.load import Loaded, context_length
@@ -83,7 +83,7 @@ class NativeEngine:
     def score(self, passages: Sequence[Passage]) -> list[tuple[Chance, ...]]:
         """The chances of each passage's tokens."""
         for passage in passages:
-            self._check_speaker(passage.adapter)
+            check_speaker(passage.adapter, self.speakers)
         scorer = Scorer(self._reader, self.loaded, self._encode)
         found = []
         for passage in passages:
@@ -108,7 +108,7 @@ class NativeEngine:
             self._carry(model)
 
     def remove_speaker(self, name: str) -> None:
-        self._check_speaker(name)
+        check_speaker(name, self.speakers)
         self._leaving.add(name)
         with self._turns.alone():
             self._drop_who_left()
@@ -123,7 +123,7 @@ class NativeEngine:
         self._reader = reader_of(self.loaded)
 
     def _row(self, index: int, request: Request, inbox: Inbox) -> Row:
-        self._check_speaker(request.adapter)
+        check_speaker(request.adapter, self.speakers)
         num_virtual = num_virtual_tokens(self.loaded.model, request.adapter)
         ids = [VIRTUAL] * num_virtual + self._prompt(request)
         room = self._context - len(ids)
@@ -158,11 +158,6 @@ class NativeEngine:
         if text and not 0 <= min(text) <= max(text) < size:
             raise InputError(f"the model knows the tokens 0 to {size - 1} only")
         return list(text)
-
-    def _check_speaker(self, name: str | None) -> None:
-        if name is not None and name not in self.speakers:
-            there = ", ".join(self.speakers) or "none"
-            raise InputError(f"no adapter is called {name!r}", hint=f"there are: {there}")
 
     def _step(self) -> None:
         """One pass, and the words that come of it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from selfhood.chat import Message
+from selfhood.errors import InputError
 
 Finish = Literal["stop", "length"]
 Form = Literal["text", "json"]
@@ -130,6 +131,13 @@ class Host(Engine, Protocol):
 
     def close(self) -> None:
         """Let go of everything; replies that are under way end as they are."""
+
+
+def check_speaker(name: str | None, speakers: Sequence[str]) -> None:
+    """Raise for an adapter that is not there; None, the base, always is."""
+    if name is not None and name not in speakers:
+        there = ", ".join(speakers) or "none"
+        raise InputError(f"no adapter is called {name!r}", hint=f"there are: {there}")
 
 
 NOTHING_YET = Reply(text="", num_tokens=0, finish="length")

@@ -15,7 +15,15 @@ from selfhood.engine.openai import chances_of
 from selfhood.engine.prompts import Prompts
 from selfhood.engine.served import Program, Served
 from selfhood.engine.together import together
-from selfhood.engine.types import Chance, Delta, Finish, Passage, Request, Sampling
+from selfhood.engine.types import (
+    Chance,
+    Delta,
+    Finish,
+    Passage,
+    Request,
+    Sampling,
+    check_speaker,
+)
 from selfhood.engine.wire import Hangup
 from selfhood.errors import InputError, SelfhoodError
 from selfhood.model.load import DTYPES, best_device, best_dtype
@@ -78,7 +86,7 @@ class VllmEngine:
     def stream(self, requests: Sequence[Request]) -> Iterator[Delta]:
         asked = [(request, self._prompts.ids(request)) for request in requests]
         for request, _ in asked:
-            self._check_speaker(request.adapter)
+            check_speaker(request.adapter, self.speakers)
         self._served.check()
         yield from together(
             [partial(self._reply, index, *each) for index, each in enumerate(asked)]
@@ -90,7 +98,7 @@ class VllmEngine:
 
     def score(self, passages: Sequence[Passage]) -> list[tuple[Chance, ...]]:
         for passage in passages:
-            self._check_speaker(passage.adapter)
+            check_speaker(passage.adapter, self.speakers)
         return [self._weigh(passage) for passage in passages]
 
     def add_speaker(self, name: str, folder: Path) -> None:
@@ -106,7 +114,7 @@ class VllmEngine:
         self._speakers.append(name)
 
     def remove_speaker(self, name: str) -> None:
-        self._check_speaker(name)
+        check_speaker(name, self.speakers)
         self._speakers.remove(name)
         self._served.wire.post("/v1/unload_lora_adapter", {"lora_name": name})
 
@@ -130,11 +138,6 @@ class VllmEngine:
             "--disable-uvicorn-access-log",
             *(["--enforce-eager"] if options.enforce_eager else []),
         ]  # fmt: skip
-
-    def _check_speaker(self, name: str | None) -> None:
-        if name is not None and name not in self._speakers:
-            there = ", ".join(self.speakers) or "none"
-            raise InputError(f"no adapter is called {name!r}", hint=f"there are: {there}")
 
     def _reply(
         self, index: int, request: Request, ids: tuple[int, ...], hangup: Hangup
