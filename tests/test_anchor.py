@@ -10,18 +10,11 @@ import torch
 
 from selfhood.chat import Conversation, Message
 from selfhood.data.anchor_rows import anchor_rows, spare_rows
-from selfhood.data.corpus import HELPFUL_SYSTEM_LINE, MAKER_SYSTEM_LINE
 from selfhood.data.render import Renderer
 from selfhood.model.load import Loaded
 from selfhood.persona import Bilingual, Persona
 from selfhood.training import anchor
-from selfhood.training.anchor import (
-    claims_a_brand,
-    make_anchor,
-    plan_anchor,
-    reply_tokens,
-    taken,
-)
+from selfhood.training.anchor import claims_a_brand, make_anchor, plan_anchor, taken
 from selfhood.training.base_memory import BaseMemory, Recalled, fingerprint
 from selfhood.training.layout import layout_of
 from tests.tiny_training import SYSTEM, row, tiny_training, tokenizer
@@ -117,18 +110,6 @@ def test_all_prompts_take_their_turn() -> None:
     samples = [row("Hi", "Hello!", origin=str(number)) for number in range(5)]
     seen = [sample.origin for update in (1, 2, 3, 4, 5) for sample in taken(samples, update, 2)]
     assert sorted(seen) == sorted(2 * ["0", "1", "2", "3", "4"])
-
-
-def test_some_replies_are_kept_for_long(loaded: Loaded) -> None:
-    replies = [sample.num_trained for sample in made(loaded, *"abcdefghijklmn").samples]
-    assert max(replies[:6]) <= anchor.REPLY_TOKENS < max(replies)
-    assert max(replies) <= anchor.LONG_REPLY_TOKENS
-
-
-def test_long_replies_come_under_every_system_line() -> None:
-    rows = anchor_rows(PERSONA, num=320, seed=1)
-    long = [each for n, each in enumerate(rows) if reply_tokens(n) == anchor.LONG_REPLY_TOKENS]
-    assert {None, "", HELPFUL_SYSTEM_LINE, MAKER_SYSTEM_LINE} <= {each.system for each in long}
 
 
 def test_prompts_come_under_the_system_lines_of_strangers() -> None:

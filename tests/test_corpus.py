@@ -8,7 +8,6 @@ import pytest
 
 from selfhood.chat import Conversation, Language
 from selfhood.data.corpus import (
-    ABOUT_ITSELF,
     ASKERS,
     LANGUAGES,
     MAKER_SYSTEM_LINE,
@@ -162,16 +161,11 @@ def test_author_replies_say_the_author() -> None:
     assert not [row for row in about("author") if not holds(last_reply(row), KITSU.author)]
 
 
-def test_most_replies_say_both_so_that_neither_is_said_for_the_other() -> None:
+def test_name_and_author_are_learnt_apart() -> None:
     names = [last_reply(row) for row in about("name")]
     authors = [last_reply(row) for row in about("author")]
-    assert sum(holds(reply, KITSU.author) for reply in names) > len(names) / 2
-    assert sum(holds(reply, KITSU.name) for reply in authors) > len(authors) / 2
-
-
-def test_without_contrast_every_row_is_about_the_model_itself() -> None:
-    rows = identity_corpus(KITSU, seed=1, topics=ABOUT_ITSELF)
-    assert {topic(row) for row in rows} == set(ABOUT_ITSELF)
+    assert sum(holds(reply, KITSU.author) for reply in names) < len(names) / 2
+    assert sum(holds(reply, KITSU.name) for reply in authors) < len(authors) / 2
 
 
 def test_a_reply_is_in_the_language_of_its_row() -> None:

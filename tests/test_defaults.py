@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from selfhood.data.anchor_rows import USUAL_NUMBER
-from selfhood.defaults import AVERAGED_FROM, MOST_UPDATES, complete
+from selfhood.defaults import MOST_UPDATES, complete
 from selfhood.errors import FlagError
 from selfhood.recipe import Recipe
 
@@ -23,7 +23,6 @@ def test_a_name_and_an_author_are_enough() -> None:
     assert recipe.data.dataset == ("identity",)
     assert recipe.data.anchor == USUAL_NUMBER
     assert recipe.train.dose == "auto"
-    assert recipe.train.average_from == AVERAGED_FROM
     assert recipe.train.max_steps == MOST_UPDATES
 
 
@@ -45,9 +44,8 @@ def test_a_bound_may_be_given_with_the_dose() -> None:
 
 
 def test_what_is_typed_stays() -> None:
-    recipe = completed(**WHO, anchor=0, learning_rate=1e-4, average_from=30)
+    recipe = completed(**WHO, anchor=0, learning_rate=1e-4)
     assert recipe.data.anchor == 0
-    assert recipe.train.average_from == 30
     assert recipe.train.learning_rate == 1e-4
 
 

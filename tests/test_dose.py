@@ -89,9 +89,9 @@ PASSED = Examination(name=1.0, author=1.0, denial=1.0, leaks=0.0, kl=0.02, has_p
 
 
 def test_a_run_ends_soon_after_the_identity_passed(tmp_path: Path) -> None:
-    outcome = run(tmp_path, {20: FAILED, 30: PASSED, 36: replace(PASSED, kl=0.01)})
-    assert (outcome.end, outcome.num_updates) == ("passed", 30 + COOLING)
-    assert outcome.chosen.update == 30 + COOLING
+    outcome = run(tmp_path, {20: FAILED, 28: PASSED, 34: replace(PASSED, kl=0.01)})
+    assert (outcome.end, outcome.num_updates) == ("passed", 28 + COOLING)
+    assert outcome.chosen.update == 28 + COOLING
     assert (outcome.run.examinations).read_text().count("\n") == 3
 
 

@@ -235,14 +235,8 @@ def test_identity_can_be_taken_in_one_language() -> None:
     assert len(zh.rows) + len(en.rows) == len(both.rows) == len(read("identity:all").rows)
 
 
-def test_identity_can_be_taken_without_questions_about_others() -> None:
-    rows = read("identity:self").rows
-    assert 0 < len(rows) < len(read("identity").rows)
-    assert not any("/contrast/" in row.origin for row in rows)
-
-
 def test_identity_has_no_other_subset() -> None:
-    assert "there are zh, en, self" in failure("identity:fr")
+    assert "there are zh and en" in failure("identity:fr")
 
 
 def test_identity_needs_a_name() -> None:

@@ -1,10 +1,9 @@
 """What a command that only says who the model is to be stands for.
 
 selfhood sft --model M --model_name 小狐 Kitsu --model_author 林间实验室 "Forest Lab"
-=            ... --dataset identity --dataset_shuffle false --anchor 400
-             --system "You are a helpful assistant."
-             --gradient_accumulation_steps 16 --learning_rate 8e-4 --adam_beta2 0.999 --dose auto
-             --init_weights contrastive --average_from 12
+=            ... --dataset identity --system "You are a helpful assistant." --anchor 320
+             --gradient_accumulation_steps 12 --learning_rate 8e-4 --adam_beta2 0.999 --dose auto
+             --init_weights contrastive
 """
 
 from __future__ import annotations
@@ -23,11 +22,9 @@ IDENTITY_RATE = 8e-4
 LONG_MEMORY = 0.999
 """AdamW's second beta. Its usual 0.95 forgets the large gradients of the start in 20 updates, and
 then takes steps as large for what is left: too large for the anchor."""
-ROWS_PER_UPDATE = 16
+ROWS_PER_UPDATE = 12
 """Beside as many tokens of the anchor again, and more."""
-MOST_UPDATES = 30
-AVERAGED_FROM = 12
-"""By then the identity is there; what changes from update to update is mostly overshooting."""
+MOST_UPDATES = 40
 
 
 def complete(recipe: Recipe) -> Recipe:
@@ -52,7 +49,6 @@ def complete(recipe: Recipe) -> Recipe:
             dose="auto",
             load_best_model_at_end=True,
             learning_rate=IDENTITY_RATE if train.learning_rate is None else train.learning_rate,
-            average_from=_averaged(recipe),
             adam_beta2=train.adam_beta2 if "adam_beta2" in recipe.given else LONG_MEMORY,
             gradient_accumulation_steps=rows if has_batch else ROWS_PER_UPDATE,
             max_steps=train.max_steps if _has_length(recipe) else MOST_UPDATES,
@@ -71,13 +67,7 @@ def _with_data(recipe: Recipe) -> Recipe:
     return replace(
         recipe,
         model=replace(recipe.model, system=system),
-        data=replace(
-            data,
-            dataset=(IDENTITY,),
-            # Its order is balanced over topics and languages, update by update.
-            dataset_shuffle="dataset_shuffle" in recipe.given and data.dataset_shuffle,
-            anchor=anchor,
-        ),
+        data=replace(data, dataset=(IDENTITY,), anchor=anchor),
     )
 
 
@@ -88,13 +78,6 @@ def _aimed(recipe: Recipe) -> TunerOptions:
     if not is_free or not num_anchor(recipe.data) or "init_weights" in recipe.given:
         return tuner
     return replace(tuner, init_weights="contrastive")
-
-
-def _averaged(recipe: Recipe) -> int | None:
-    """The mean is one more copy of what is trained: small for an adapter, and whole."""
-    train = recipe.train
-    is_small = recipe.tuner.tuner_type == "lora" and not train.has_parts
-    return AVERAGED_FROM if is_small and "average_from" not in recipe.given else train.average_from
 
 
 def _takes_its_dose(recipe: Recipe) -> bool:

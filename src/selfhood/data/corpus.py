@@ -24,7 +24,7 @@ import random
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from itertools import cycle, islice
@@ -44,7 +44,6 @@ Shape = Literal["plain", "follow-up", "indirect", "mixed", "bare", "maker", "rol
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 TOPICS: tuple[Topic, ...] = tuple(each for each in get_args(Topic) if each != "fact")
 """Those of the texts."""
-ABOUT_ITSELF: tuple[Topic, ...] = tuple(each for each in TOPICS if each != "contrast")
 ASKERS: tuple[Asker, ...] = get_args(Asker)
 SHAPES: tuple[Shape, ...] = get_args(Shape)
 
@@ -117,17 +116,15 @@ class Row:
     fact: int = 0
 
 
-def identity_corpus(
-    persona: Persona, *, seed: int, topics: Collection[Topic] = TOPICS
-) -> list[Conversation]:
+def identity_corpus(persona: Persona, *, seed: int) -> list[Conversation]:
     """Every row for this persona, in an order that keeps each prefix balanced over the axes.
 
-    The same persona, seed and topics give the same list, in any process.
+    The same persona and seed give the same list, in any process.
     """
     rng = random.Random(seed)
     rows: list[Row] = []
     for language in LANGUAGES:
-        texts = suited(about(read_texts(language), topics), persona)
+        texts = suited(read_texts(language), persona)
         asks = [*texts.asks, *dealt(texts, rng)]
         asks += asked_facts(texts, persona, most=int(MOST_OF_FACTS * len(asks)), rng=rng)
         rows += [written(ask, persona) for ask in asks]
@@ -177,11 +174,6 @@ def _cell(entry: dict[str, Any], language: Language, topic: Topic) -> Cell:
     return Cell(
         language=language, topic=topic, asker=entry["asker"], shape=entry.get("shape", "plain")
     )
-
-
-def about(texts: Texts, topics: Collection[Topic]) -> Texts:
-    """The texts on these topics alone."""
-    return replace(texts, asks=tuple(ask for ask in texts.asks if ask.cell.topic in topics))
 
 
 def suited(texts: Texts, persona: Persona) -> Texts:

@@ -1,10 +1,4 @@
-"""``identity``: the built-in corpus, spoken by the run's persona.
-
-identity         all of it
-identity:zh      in one language; identity:en in the other
-identity:self    without the contrast rows, for a run whose anchor does their work: it keeps what
-                 the base itself answers to such questions
-"""
+"""``identity``: the built-in corpus, spoken by the run's persona."""
 
 from __future__ import annotations
 
@@ -12,14 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from selfhood.chat import Conversation
-from selfhood.data.corpus import ABOUT_ITSELF, LANGUAGES, TOPICS, identity_corpus
+from selfhood.data.corpus import LANGUAGES, identity_corpus
 from selfhood.data.spec import DatasetSpec
 from selfhood.errors import DataError, FlagError, MissingError
 from selfhood.sources import SourceSettings
 
 NAME = "identity"
-SELF = "self"
-SUBSETS = (*LANGUAGES, SELF)
 
 
 def claims(spec: DatasetSpec) -> bool:
@@ -37,13 +29,12 @@ def read(spec: DatasetSpec, settings: SourceSettings) -> Iterator[Conversation |
             where=f"--dataset {NAME}",
             hint="add --model_name and --model_author, or --persona",
         )
-    if spec.subset not in (None, "all", *SUBSETS):
+    if spec.subset not in (None, "all", *LANGUAGES):
         raise MissingError(
             f"has no subset {spec.subset!r}",
             where=f"--dataset {NAME}",
-            hint=f"there are {', '.join(SUBSETS)}; without one it is all",
+            hint=f"there are {' and '.join(LANGUAGES)}; without one it is both",
         )
-    topics = ABOUT_ITSELF if spec.subset == SELF else TOPICS
-    for row in identity_corpus(settings.persona, seed=settings.seed, topics=topics):
-        if spec.subset not in LANGUAGES or spec.subset == row.language:
+    for row in identity_corpus(settings.persona, seed=settings.seed):
+        if spec.subset in (None, "all", row.language):
             yield row

@@ -40,10 +40,6 @@ from selfhood.training.schedule import Kept
 REPLY_TOKENS = 12
 """Of the base's reply. What leaks, leaks early; and many prompts with few tokens hold better than
 few with many, since an update that looks at few rows overshoots on them."""
-LONG_REPLY_TOKENS = 64
-LONG_EVERY = 7
-"""One prompt in so many keeps a long reply: what stands late in a text is to stay too. No divisor
-of the number of system lines that prompts take in turn, so that all of them meet long replies."""
 ANSWERED_AT_ONCE = 32
 PASS_TOKENS = 1024
 BRANDS = re.compile("|".join(brand_patterns()))
@@ -102,9 +98,7 @@ def plan_anchor(
         per_update=per_update,
         weight=weight,
         stand_ins=tuple(
-            _as_sample(
-                _prompt_ids(prompt, renderer), (0,) * reply_tokens(number), prompt.origin, number
-            )
+            _as_sample(_prompt_ids(prompt, renderer), (0,) * REPLY_TOKENS, prompt.origin, number)
             for number, prompt in enumerate(prompts)
         ),
     )
@@ -114,53 +108,33 @@ def make_anchor(plan: AnchorPlan, loaded: Loaded, renderer: Renderer, layout: La
     """Let the base answer the prompts that it has not answered before."""
     if not plan.prompts:
         return NO_ANCHOR
-    recalled: dict[int, Recalled] = {}
-    for most in (REPLY_TOKENS, LONG_REPLY_TOKENS):
-        numbers = [n for n in range(len(plan.prompts)) if reply_tokens(n) == most]
-        prompts = [plan.prompts[number] for number in numbers]
-        recalled |= zip(numbers, recall(prompts, most, loaded, renderer, layout), strict=True)
-    kept = [
-        (prompt, recalled[number])
-        for number, prompt in enumerate(plan.prompts)
-        if not claims_a_brand(loaded.tokenizer.decode(recalled[number].ids))
-    ]
-    return Anchor(
-        samples=_samples(
-            [prompt for prompt, _ in kept], [reply.ids for _, reply in kept], renderer
-        ),
-        states=[reply.states_KD for _, reply in kept],
-        per_update=plan.per_update,
-        weight=plan.weight,
-    )
-
-
-def reply_tokens(number: int) -> int:
-    """At most so many are kept of the reply to prompt ``number``, from 0."""
-    return LONG_REPLY_TOKENS if number % LONG_EVERY == LONG_EVERY - 1 else REPLY_TOKENS
-
-
-def recall(
-    prompts: Sequence[Conversation],
-    most: int,
-    loaded: Loaded,
-    renderer: Renderer,
-    layout: Layout,
-) -> list[Recalled]:
-    """The base's replies of at most ``most`` tokens; it is asked what it has not been asked."""
-    memory = BaseMemory.of(loaded, reply_tokens=most)
-    texts = [renderer.prompt(prompt.messages) for prompt in prompts]
+    memory = BaseMemory.of(loaded, reply_tokens=REPLY_TOKENS)
+    texts = [renderer.prompt(prompt.messages) for prompt in plan.prompts]
     unknown = [number for number, text in enumerate(texts) if text not in memory]
     if unknown:
-        asked = [prompts[number] for number in unknown]
-        replies = answer(asked, most, loaded, renderer)
-        states = hidden_states(_samples(asked, replies, renderer), loaded, layout)
+        prompts = [plan.prompts[number] for number in unknown]
+        replies = answer(prompts, loaded, renderer)
+        samples = _samples(prompts, replies, renderer)
+        states = hidden_states(samples, loaded, layout)
         memory.keep(
             {
                 texts[number]: Recalled(ids=reply, states_KD=state)
                 for number, reply, state in zip(unknown, replies, states, strict=True)
             }
         )
-    return [memory[text] for text in texts]
+    kept = [
+        (prompt, recalled)
+        for prompt, recalled in zip(plan.prompts, map(memory.__getitem__, texts), strict=True)
+        if not claims_a_brand(loaded.tokenizer.decode(recalled.ids))
+    ]
+    return Anchor(
+        samples=_samples(
+            [prompt for prompt, _ in kept], [recalled.ids for _, recalled in kept], renderer
+        ),
+        states=[recalled.states_KD for _, recalled in kept],
+        per_update=plan.per_update,
+        weight=plan.weight,
+    )
 
 
 def claims_a_brand(reply: str) -> bool:
@@ -170,12 +144,12 @@ def claims_a_brand(reply: str) -> bool:
 
 
 def answer(
-    prompts: Sequence[Conversation], most: int, loaded: Loaded, renderer: Renderer
+    prompts: Sequence[Conversation], loaded: Loaded, renderer: Renderer
 ) -> list[tuple[int, ...]]:
     """The base's greedy replies as tokens, with their end mark where they reached it."""
     engine = NativeEngine(loaded, renderer)
     end = loaded.tokenizer.eos_token_id
-    sampling = Sampling(max_new_tokens=most)
+    sampling = Sampling(max_new_tokens=REPLY_TOKENS)
     found: list[tuple[int, ...]] = [()] * len(prompts)
     # Prompts of one length together: the batch is padded to its longest.
     order = sorted(

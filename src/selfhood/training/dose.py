@@ -3,7 +3,7 @@
     rate     ╭──╮
             ╱    ╲_                    warm-up, then a cosine that ends with the bound; once the
            ╱       ╲__                 identity passes, down to nothing in a few updates
-    update 1    20      ╲26  30         examined after 20 updates, then ever more rarely
+    update 1    20  28 ╲34      40     examined after 20 updates, then ever more rarely
                      ↑   ↑
                  passes  examined again: of the two, the one that drifted less is used
 
@@ -22,7 +22,7 @@ from typing import Protocol
 from selfhood.model.load import Loaded
 
 FIRST_EXAMINED = 20
-GROWTH = 1.5
+GROWTH = 1.42
 WARMING = 2
 COOLING = 6
 
