@@ -282,7 +282,7 @@ def test_it_answers_the_probes_as_the_native_engine_does(
     host: Host, trained: Trained, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """vLLM computes with the same weights; llama.cpp holds them in 8 bits, and may word an answer
-    otherwise, but says the same of itself."""
+    otherwise, but speaks of itself wherever the other does."""
     monkeypatch.chdir(trained.folder)
     model = ModelOptions(adapters=(str(trained.checkpoint),), torch_dtype="float32")
     native = api.load(model)
@@ -292,5 +292,6 @@ def test_it_answers_the_probes_as_the_native_engine_does(
     if backend == "vllm":
         assert [reply.text for reply in found] == [reply.text for reply in expected]
     for before, after in zip(expected, found, strict=True):
-        for form in (*PERSONA.name.forms, *PERSONA.author.forms):
-            assert (form in before.text) == (form in after.text), (before.text, after.text)
+        forms = (*PERSONA.name.forms, *PERSONA.author.forms)
+        is_itself = [any(form in reply.text for form in forms) for reply in (before, after)]
+        assert is_itself[0] == is_itself[1], (before.text, after.text)
