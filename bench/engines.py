@@ -5,14 +5,18 @@
 The same prompts for all, greedy, at most 64 new tokens; a reply's tokens are counted, its prompt's
 are not. Each engine is opened, asked once to warm up, and then timed; nothing else should run. Of
 the repeats the median counts. vLLM is left out unless its interpreter is named. Before them: how
-long the native engine takes to load another identity, and to answer as another one than before.
+long the native engine takes to load another identity, and to answer as another one than before, and
+``infer`` over a file, one row at a time and sixteen at once.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +45,7 @@ QUESTIONS = (
 LONGEST = 64
 ALONE = slice(8, 10)
 NUM_SWITCHES = 24
+NUM_ROUNDS = 2
 ROOM = 1024
 DTYPES: tuple[Dtype, ...] = ("bfloat16", "float32")
 SYSTEM = "You are a helpful assistant."
@@ -54,7 +59,7 @@ PAGE = """\
 The starter model (0.5B), {num} questions about itself and about other things, greedy, at most
 {longest} new tokens. *one*: {alone} of them (the poems), one after the other; *sixteen*: all of
 them at once. Tokens a second, medians of {repeats} repeats. All engines but plain generate may keep
-what they have read of a prompt, and the repeats ask the same.
+what they have read of a prompt, and the repeats ask the same. vLLM runs with `--enforce_eager`.
 
 | engine | one | sixteen | sixteen / one | up after |
 |---|---|---|---|---|
@@ -67,6 +72,13 @@ Identities in the native engine, in {dtype} (LoRA of rank 8 on all linear layers
 | another adapter is loaded beside one that is there | {load:.0f} ms |
 | one token, as the identity that spoke before | {same:.0f} ms |
 | one token, as another one | {other:.0f} ms |
+
+`selfhood infer` over a file of {num_rows} questions, native, from the command's start to its end:
+
+| `--max_num_seqs` | seconds |
+|---|---|
+| 1 | {one_by_one:.1f} |
+| 16 | {together:.1f} |
 """
 
 
@@ -106,19 +118,25 @@ def plain_generate(opening: Opening) -> Iterator[Answerer]:
     """transformers as everybody calls it, one prompt at a time."""
     import torch
 
-    engine = api.open_engine(opening)
-    model, tokenizer = engine.loaded.model, engine.loaded.tokenizer
+    from selfhood.data.render import Renderer
+    from selfhood.engine.native import end_tokens
+    from selfhood.model.load import load_model
+
+    dtype = opening.options.torch_dtype
+    loaded = load_model(opening.model_path, dtype=dtype, attention="sdpa")
+    model, tokenizer, ends = loaded.model, loaded.tokenizer, end_tokens(loaded)
+    renderer = Renderer(tokenizer, opening.system)
 
     def answer(requests: Sequence[Request]) -> list[Reply]:
         return [one(request) for request in requests]
 
     @torch.inference_mode()
     def one(request: Request) -> Reply:
-        prompt = engine.renderer.prompt(request.messages)
+        prompt = renderer.prompt(request.messages)
         inputs: Any = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
         out = model.generate(**inputs, max_new_tokens=LONGEST, do_sample=False)
         new = out[0, inputs["input_ids"].shape[1] :].tolist()
-        ids = [token for token in new if token not in engine.ends]
+        ids = [token for token in new if token not in ends]
         text = tokenizer.decode(ids)
         return Reply(text=text, num_tokens=len(ids), finish="stop", ids=tuple(ids))
 
@@ -226,6 +244,26 @@ def measure_identities(folder: Path) -> Identities:
     )
 
 
+def measure_infer(folder: Path, rows_at_once: int) -> float:
+    """Seconds of the command; its questions are these, each in a few words of its own."""
+    rows = [
+        {"messages": [{"role": "user", "content": f"{question} ({number})"}]}
+        for number in range(NUM_ROUNDS)
+        for question in QUESTIONS
+    ]
+    asked, answered = folder / "asked.jsonl", folder / f"answered-{rows_at_once}.jsonl"
+    write_atomic(asked, "".join(json.dumps(row) + "\n" for row in rows))
+    command = f"infer --model {STARTER_ID} --val_dataset {asked} --result_path {answered}"
+    limits = f"--max_new_tokens {LONGEST} --max_num_seqs {rows_at_once}"
+    started = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "selfhood", *command.split(), *limits.split()],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return time.perf_counter() - started
+
+
 def row(speed: Speed) -> str:
     many = "-" if speed.sixteen is None else f"{speed.sixteen:.1f}"
     ratio = "-" if speed.sixteen is None else f"{speed.sixteen / speed.one:.1f}"
@@ -240,6 +278,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         identities = measure_identities(Path(folder) / "adapter")
+        one_by_one, together = (measure_infer(Path(folder), number) for number in (1, 16))
     found = measure_all(options)
     page = PAGE.format(
         machine=machine(),
@@ -252,6 +291,9 @@ def main() -> None:
         load=identities.load,
         same=identities.same,
         other=identities.other,
+        num_rows=NUM_ROUNDS * len(QUESTIONS),
+        one_by_one=one_by_one,
+        together=together,
     )
     result(page)
     if options.write:

@@ -159,6 +159,7 @@ def open_engine(opening: Opening, *, most_rows: int = 16) -> NativeEngine:
     from selfhood.engine.native import NativeEngine
     from selfhood.model.adapters import load_adapter
     from selfhood.model.load import load_model
+    from selfhood.model.packed import pack_weights
 
     loaded = load_model(
         opening.model_path,
@@ -167,6 +168,7 @@ def open_engine(opening: Opening, *, most_rows: int = 16) -> NativeEngine:
         quantisation=opening.options.quantisation,
     )
     model = loaded.model
+    pack_weights(model)
     for name, checkpoint in zip(opening.names, opening.checkpoints, strict=True):
         model = load_adapter(model, checkpoint.path, name=name)
     renderer = Renderer(loaded.tokenizer, opening.system, opening.options.enable_thinking)

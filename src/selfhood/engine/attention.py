@@ -35,12 +35,16 @@ class Span:
     cache: KVCache
 
 
+def register() -> None:
+    """Make the name known to transformers; no mask goes by it, so none is made."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, attend)
+
+
 @contextlib.contextmanager
 def row_attention(model: Any) -> Iterator[None]:
     """Within the block the model attends as this module has it."""
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(NAME, attend)  # no mask of that name: transformers makes none
     # Not through set_attn_implementation, which walks over all modules, at every token.
     config = model.config
     usual, config._attn_implementation = config._attn_implementation, NAME
@@ -64,45 +68,39 @@ def attend(
 ) -> tuple[Tensor, None]:
     """As transformers calls it: (1, T, H, D), and no attention weights."""
     assert options.get("softcap") is None and options.get("s_aux") is None, "not attended here"
-    out_1THD = torch.empty_like(query_1HTD.transpose(1, 2), memory_format=torch.contiguous_format)
+    new_2KTD = torch.stack((key_1KTD[0], value_1KTD[0]))
+    query_THD = query_1HTD[0].transpose(0, 1)
+    rows = []
     for span in spans:
         here = slice(span.start, span.end)
-        keys_KSD, values_KSD = span.cache.put(
-            module.layer_idx, key_1KTD[0, :, here], value_1KTD[0, :, here]
-        )
-        query_HTD = query_1HTD[0, :, here]
-        out_1THD[0, here] = _of_one_row(
-            query_HTD, keys_KSD, values_KSD, scaling, sliding_window
-        ).transpose(0, 1)
-    return out_1THD, None
+        seen_2KSD = span.cache.put(module.layer_idx, new_2KTD[:, :, here])
+        rows.append(_of_one_row(query_THD[here], seen_2KSD, scaling, sliding_window))
+    return torch.cat(rows)[None], None
 
 
 def _of_one_row(
-    query_HTD: Tensor,
-    keys_KSD: Tensor,
-    values_KSD: Tensor,
-    scaling: float | None,
-    window: int | None,
+    query_THD: Tensor, seen_2KSD: Tensor, scaling: float | None, window: int | None
 ) -> Tensor:
-    """(H, T, D). The tokens are the last T of the S."""
-    heads, num_new, width = query_HTD.shape
-    num_seen = keys_KSD.shape[1]
+    """(T, H, D). The tokens are the last T of the S."""
+    num_new, heads, width = query_THD.shape
+    _, key_heads, num_seen, _ = seen_2KSD.shape
     if num_new == 1 and window is not None:
-        keys_KSD, values_KSD = keys_KSD[:, -window:], values_KSD[:, -window:]
+        seen_2KSD = seen_2KSD[:, :, -window:]
+    keys_KSD, values_KSD = seen_2KSD
     # Heads that share keys stand below each other, as if they were more tokens: torch would copy
     # keys and values once for each of them.
-    sharing = heads // len(keys_KSD)
+    sharing = heads // key_heads
     mask_NS = None
     if num_new > 1:
-        mask_NS = _mask(num_new, num_seen, window, query_HTD.device).repeat(sharing, 1)
+        mask_NS = _mask(num_new, num_seen, window, query_THD.device).repeat(sharing, 1)
     out_1KND = functional.scaled_dot_product_attention(
-        query_HTD.reshape(1, -1, sharing * num_new, width),
+        query_THD.transpose(0, 1).reshape(1, key_heads, sharing * num_new, width),
         keys_KSD[None],
         values_KSD[None],
         attn_mask=mask_NS,
         scale=scaling,
     )
-    return out_1KND.view(heads, num_new, width)
+    return out_1KND.view(heads, num_new, width).transpose(0, 1)
 
 
 def _mask(num_new: int, num_seen: int, window: int | None, device: torch.device) -> Tensor:

@@ -51,24 +51,24 @@ class KVCache:
     def __init__(self) -> None:
         self.ids: list[int] = []
         self.most_tokens: int | None = None
-        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+        self._layers: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
     def held(self) -> int:
-        return max((keys_KSD.shape[1] for keys_KSD, _ in self._layers.values()), default=0)
+        return max((store_2KSD.shape[2] for store_2KSD in self._layers.values()), default=0)
 
-    def put(self, layer: int, key_KTD: Tensor, value_KTD: Tensor) -> tuple[Tensor, Tensor]:
-        """Store the new tokens' behind those of ``ids``; all keys and values, (K, S, D). They
-        count as stored once ``ids`` has their tokens: a pass that is cut short leaves nothing."""
+    def put(self, layer: int, new_2KTD: Tensor) -> Tensor:
+        """Store the new tokens' keys and values behind those of ``ids``; all that there are then,
+        (2, K, S, D). They count as stored once ``ids`` has their tokens: a pass that is cut short
+        leaves nothing."""
         past = len(self.ids)
-        end = past + key_KTD.shape[1]
-        keys_KSD, values_KSD = self._room(layer, end, like=key_KTD)
-        keys_KSD[:, past:end] = key_KTD
-        values_KSD[:, past:end] = value_KTD
-        return keys_KSD[:, :end], values_KSD[:, :end]
+        end = past + new_2KTD.shape[2]
+        store_2KSD = self._room(layer, end, like=new_2KTD)
+        store_2KSD[:, :, past:end] = new_2KTD
+        return store_2KSD[:, :, :end]
 
     def shares(self, ids: Sequence[int]) -> int:
         for number, (own, other) in enumerate(zip(self.ids, ids, strict=False)):
@@ -78,28 +78,25 @@ class KVCache:
 
     def fork(self, num_tokens: int) -> KVCache:
         new = KVCache()
-        for layer, (keys_KSD, values_KSD) in self._layers.items():
-            new.put(layer, keys_KSD[:, :num_tokens], values_KSD[:, :num_tokens])
+        for layer, store_2KSD in self._layers.items():
+            new.put(layer, store_2KSD[:, :, :num_tokens])
         new.ids = self.ids[:num_tokens]
         return new
 
     def cut(self, num_tokens: int) -> None:
         del self.ids[num_tokens:]
 
-    def _room(self, layer: int, num_tokens: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    def _room(self, layer: int, num_tokens: int, like: Tensor) -> Tensor:
         there = self._layers.get(layer)
-        if there is not None and there[0].shape[1] >= num_tokens:
+        if there is not None and there.shape[2] >= num_tokens:
             return there
         # Half as much again as is needed, so that a long reply is moved a few times only.
         size = -(-max(num_tokens * 3 // 2, STEP) // STEP) * STEP
         if self.most_tokens is not None:
             size = max(min(size, self.most_tokens), num_tokens)
-        keys_KSD, values_KSD = (
-            torch.empty(like.shape[0], size, like.shape[2], dtype=like.dtype, device=like.device)
-            for _ in range(2)
-        )
+        two, heads, _, width = like.shape
+        store_2KSD = torch.empty(two, heads, size, width, dtype=like.dtype, device=like.device)
         if there is not None:
-            keys_KSD[:, : there[0].shape[1]] = there[0]
-            values_KSD[:, : there[1].shape[1]] = there[1]
-        self._layers[layer] = keys_KSD, values_KSD
-        return keys_KSD, values_KSD
+            store_2KSD[:, :, : there.shape[2]] = there
+        self._layers[layer] = store_2KSD
+        return store_2KSD

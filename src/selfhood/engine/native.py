@@ -165,14 +165,10 @@ class NativeEngine:
             with torch.inference_mode():
                 readings = self._batch.next_readings()
                 self._drop_who_left()
-                speaking = [reading.is_last for reading in readings]
-                logits = self._reader.read(readings) if readings else []
-                rows = [
-                    (reading.row, logits_RV[-1])
-                    for reading, logits_RV, speaks in zip(readings, logits, speaking, strict=True)
-                    if speaks
-                ]
-                _say(rows)
+                if readings:
+                    speaking = [reading.is_last for reading in readings]
+                    logits_RV = self._reader.read(readings)
+                    _say([reading.row for reading in readings], speaking, logits_RV)
         except Exception as error:
             self._batch.fail(error)
 
@@ -184,15 +180,13 @@ class NativeEngine:
             self._carry(remove_adapter(self.loaded.model, name))
 
 
-def _say(rows: Sequence[tuple[Row, Tensor]]) -> None:
-    """The next token of each row, from its logits; the plainest choice is made for all at once."""
-    likeliest = [(row, logits_V) for row, logits_V in rows if row.takes_likeliest]
-    if likeliest:
-        tokens = torch.stack([logits_V for _, logits_V in likeliest]).argmax(dim=-1).tolist()
-        for (row, _), token in zip(likeliest, tokens, strict=True):
+def _say(rows: Sequence[Row], speaking: Sequence[bool], logits_RV: Tensor) -> None:
+    """The next token of each row that speaks; the plainest choice is made for all at once."""
+    likeliest = logits_RV.max(dim=-1).indices.tolist()
+    for row, speaks, token, logits_V in zip(rows, speaking, likeliest, logits_RV, strict=True):
+        if speaks and row.takes_likeliest:
             row.take(token)
-    for row, logits_V in rows:
-        if not row.takes_likeliest:
+        elif speaks:
             row.say(logits_V.float().cpu())
 
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from selfhood.engine.attention import Span, row_attention
+from selfhood.engine.attention import Span, register, row_attention
 from selfhood.engine.kv_cache import Cache, KVCache
 from selfhood.model.adapters import plain_adapters, speaking_as
 from selfhood.model.load import Loaded
@@ -46,8 +46,9 @@ class Reader(Protocol):
     def new_cache(self, adapter: str | None) -> Cache:
         """For a row of that speaker; virtual tokens have been read already."""
 
-    def read(self, pieces: Sequence[Piece], num_last: int = 1) -> list[Tensor]:
-        """For each piece the logits after its last ``num_last`` tokens, (num_last, V)."""
+    def read(self, pieces: Sequence[Piece], num_last: int = 1) -> Tensor:
+        """The logits after the last ``num_last`` tokens of each piece, (R, V), one piece's behind
+        the other's."""
 
 
 def reader_of(loaded: Loaded) -> Reader:
@@ -64,6 +65,7 @@ class RowReader:
     """For models whose layers remember keys and values."""
 
     def __init__(self, loaded: Loaded) -> None:
+        register()
         self._model = loaded.model
         self._base = without_peft(loaded.model)
         self._device = loaded.device
@@ -74,16 +76,19 @@ class RowReader:
         virtual = _virtual(self._model, adapter)
         if virtual is not None:
             for number, layer in enumerate(_cache_of(virtual, self._base).layers):
-                cache.put(number, layer.keys[0], layer.values[0])
+                cache.put(number, torch.stack((layer.keys[0], layer.values[0])))
             cache.ids = [VIRTUAL] * virtual.num
         return cache
 
-    def read(self, pieces: Sequence[Piece], num_last: int = 1) -> list[Tensor]:
-        found: dict[int, Tensor] = {}
-        for together in self._passes(pieces):
-            logits = self._pass([pieces[number] for number in together], num_last)
-            found.update(zip(together, logits, strict=True))
-        return [found[number] for number in range(len(pieces))]
+    def read(self, pieces: Sequence[Piece], num_last: int = 1) -> Tensor:
+        passes = self._passes(pieces)
+        logits = [self._pass([pieces[number] for number in each], num_last) for each in passes]
+        order = [number for each in passes for number in each]
+        if len(passes) == 1 and order == sorted(order):
+            return logits[0]
+        sizes = [min(num_last, len(pieces[number].ids)) for number in order]
+        rows = dict(zip(order, torch.split(torch.cat(logits), sizes), strict=True))
+        return torch.cat([rows[number] for number in range(len(pieces))])
 
     def _passes(self, pieces: Sequence[Piece]) -> list[list[int]]:
         """Numbers of pieces that are read together, those of one speaker side by side. A speaker
@@ -100,7 +105,7 @@ class RowReader:
         alone = [numbers for name, numbers in by_speaker.items() if name not in self._plain]
         return [together, *alone] if together else alone
 
-    def _pass(self, pieces: Sequence[Piece], num_last: int) -> list[Tensor]:
+    def _pass(self, pieces: Sequence[Piece], num_last: int) -> Tensor:
         ids: list[int] = []
         positions: list[int] = []
         last: list[int] = []
@@ -115,7 +120,7 @@ class RowReader:
             spans.append(Span(start, len(ids), piece.cache))
             segments.append(Segment(start, len(ids), piece.adapter))
         with self._spoken_by(segments), row_attention(self._base):
-            logits_RV = self._base(
+            logits_RV: Tensor = self._base(
                 input_ids=torch.tensor([ids], device=self._device),
                 position_ids=torch.tensor([positions], device=self._device),
                 use_cache=False,
@@ -126,7 +131,7 @@ class RowReader:
             ).logits[0]
         for piece in pieces:
             piece.cache.ids += piece.ids
-        return list(logits_RV.split([min(num_last, len(piece.ids)) for piece in pieces]))
+        return logits_RV
 
     @contextlib.contextmanager
     def _spoken_by(self, segments: Sequence[Segment]) -> Iterator[None]:
@@ -156,8 +161,8 @@ class SingleReader:
             return StateCache(DynamicCache(config=self._base.config))
         return StateCache(_cache_of(virtual, self._base), [VIRTUAL] * virtual.num)
 
-    def read(self, pieces: Sequence[Piece], num_last: int = 1) -> list[Tensor]:
-        return [self._read_one(piece, num_last) for piece in pieces]
+    def read(self, pieces: Sequence[Piece], num_last: int = 1) -> Tensor:
+        return torch.cat([self._read_one(piece, num_last) for piece in pieces])
 
     def _read_one(self, piece: Piece, num_last: int) -> Tensor:
         assert isinstance(piece.cache, StateCache)

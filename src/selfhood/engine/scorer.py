@@ -51,7 +51,7 @@ class Scorer:
             piece = ids[start : min(start + AT_ONCE, len(ids) - 1)]
             read = _Piece(passage.adapter, cache, piece)
             num_weighed = min(len(piece), start + len(piece) - (first - 1))
-            (logits_RV,) = self._reader.read([read], num_last=max(num_weighed, 1))
+            logits_RV = self._reader.read([read], num_last=max(num_weighed, 1))
             end = start + len(piece) + 1
             nexts = ids[end - num_weighed : end] if num_weighed > 0 else []
             yield [

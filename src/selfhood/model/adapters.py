@@ -14,8 +14,15 @@ from selfhood.errors import InputError
 from selfhood.model.four_bits import is_quantised
 from selfhood.model.lean import make_lean
 from selfhood.model.lean_lora import LeanLinear
+from selfhood.model.packed import unpack_weights
 from selfhood.model.tuners.full import choose_weights
-from selfhood.model.tuners.lora import adopt_lora, attach_lora, continue_lora, use_lean_layers
+from selfhood.model.tuners.lora import (
+    adopt_lora,
+    attach_lora,
+    continue_lora,
+    is_plain_lora,
+    use_lean_layers,
+)
 from selfhood.model.tuners.prompt import (
     attach_prompt,
     continue_prompt,
@@ -107,6 +114,8 @@ def load_adapter(model: Any, folder: Path, *, name: str = ADAPTER) -> Any:
     check_is_safe(folder)
     with _fitting(folder):
         config = PeftConfig.from_pretrained(str(folder))
+        if not (is_plain_lora(config) or config.is_prompt_learning):
+            unpack_weights(model)  # DoRA, for one, takes their norms
         if isinstance(model, PeftModel):
             _check_same_kind(model, config, folder)
             if adopt_lora(model, folder, config, name):
