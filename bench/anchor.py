@@ -131,7 +131,6 @@ def ask(plan: Plan, training: Training) -> tuple[float, ...]:
         paper.probes,
         paper.judge,
         speakers={"tuned": ADAPTER},
-        batch_size=32,
         seed=42,
     )
     found = {each.name: each.value for each in rates(judged)}

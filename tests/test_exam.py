@@ -69,7 +69,6 @@ def examined(engine: Scripted, probes: Sequence[Probe] = PROBES) -> tuple[Judged
         probes,
         partial(judge, KITSU),
         speakers={"tuned": "checkpoint-1", "base": None},
-        batch_size=3,
         seed=42,
     )
 
@@ -90,15 +89,15 @@ def test_replies_come_back_in_the_order_of_the_probes() -> None:
     tuned = [each for each in judged if each.speaker == "tuned"]
     assert [each.probe for each in tuned] == list(PROBES)
     assert [each.reply for each in tuned] == list(ANSWERS.values())
-    assert [len(batch) for batch in engine.batches] == [3, 1, 3, 1]
+    assert [len(batch) for batch in engine.batches] == [4, 4], "one stream for each who is asked"
 
 
-def test_questions_of_like_length_are_asked_together() -> None:
+def test_what_may_take_longest_is_asked_first() -> None:
     engine = Scripted()
-    probes = [probe("name", "x" * size) for size in (500, 3, 400, 4, 300, 5)]
-    examined(engine, probes)
-    sizes = [[len(request.messages[1].content) for request in batch] for batch in engine.batches]
-    assert sizes[:2] == [[3, 4, 5], [300, 400, 500]]
+    examined(engine, [probe(topic, topic) for topic in ("name", "task", "neutral", "author")])
+    first, _ = engine.batches
+    longest = [request.sampling.max_new_tokens for request in first]
+    assert longest == sorted(longest, reverse=True) and len(set(longest)) == 3
 
 
 def test_a_reply_that_was_begun_is_judged_whole() -> None:

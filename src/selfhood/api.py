@@ -111,8 +111,9 @@ def load(options: ModelOptions) -> NativeEngine:
     return open_engine(find_opening(options))
 
 
-def connect(model: ModelOptions, remote: RemoteOptions) -> OpenAIEngine:
-    """The server at ``--url``, which knows ``--model`` by that name."""
+def connect(model: ModelOptions, remote: RemoteOptions, most_at_once: int = 16) -> OpenAIEngine:
+    """The server at ``--url``, which knows ``--model`` by that name and is asked no more than so
+    much at once."""
     if remote.url is None:
         raise FlagError("is missing", where="--url", hint="as in http://127.0.0.1:8000/v1")
     if model.adapters:
@@ -122,7 +123,13 @@ def connect(model: ModelOptions, remote: RemoteOptions) -> OpenAIEngine:
     from selfhood.engine.openai import OpenAIEngine  # what it takes to speak HTTP loads slowly
 
     key = remote.api_key or os.environ.get(KEY)
-    return OpenAIEngine(remote.url, model=model.model, key=key, system=model.system)
+    return OpenAIEngine(
+        remote.url,
+        model=model.model,
+        key=key,
+        system=model.system,
+        most_at_once=most_at_once,
+    )
 
 
 def merge(options: ExportOptions) -> Merged:
@@ -147,7 +154,9 @@ def evaluate(options: EvalOptions) -> Scorecard:
     if options.remote.url is not None:
         from selfhood.evaluate.evaluation import evaluate_server
 
-        return evaluate_server(options, connect(options.model, options.remote))
+        return evaluate_server(
+            options, connect(options.model, options.remote, options.exam.max_num_seqs)
+        )
     opening = find_opening(options.model)
 
     from selfhood.evaluate.evaluation import evaluate_checkpoint

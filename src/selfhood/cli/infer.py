@@ -34,7 +34,7 @@ def run(options: InferOptions) -> int:
     opening = at_server(options) if is_remote else api.find_opening(options.model)
     announce(opening, options)
     engine: Host = (
-        api.connect(options.model, options.remote)
+        api.connect(options.model, options.remote, options.backend.max_num_seqs)
         if is_remote
         else api.open_host(opening, options.backend)
     )

@@ -51,7 +51,7 @@ class LlamaCppEngine:
     ) -> None:
         check_backend(options)
         model, loras = as_gguf(model_path, adapters, options.gguf_type)
-        num_replies = options.max_num_seqs
+        self._num_replies = num_replies = options.max_num_seqs
         self._prompts = Prompts.of(
             model_path,
             system=system,
@@ -77,11 +77,6 @@ class LlamaCppEngine:
                 key_variable=KEY,
             )
         )
-        try:
-            self._served.wait("/health")
-        except BaseException:
-            self._served.close()
-            raise
 
     def stream(self, requests: Sequence[Request]) -> Iterator[Delta]:
         asked = [(request, self._prompts.ids(request)) for request in requests]
@@ -89,7 +84,8 @@ class LlamaCppEngine:
             check_speaker(request.adapter, self.speakers)
         self._served.check()
         yield from together(
-            [partial(self._reply, index, *each) for index, each in enumerate(asked)]
+            [partial(self._reply, index, *each) for index, each in enumerate(asked)],
+            self._num_replies,
         )
 
     @property

@@ -1,7 +1,6 @@
 """The engine behind a URL: chat completions, as OpenAI's protocol has them, word by word.
 
-The server renders the talk itself; several requests are so many at once, and it decides how it
-computes them.
+The server renders the talk itself, and decides how it computes those that it is asked at once.
 """
 
 from __future__ import annotations
@@ -24,16 +23,24 @@ class OpenAIEngine:
     """Answers with what a server calls ``model``; a request's adapter is a model of its own."""
 
     def __init__(
-        self, url: str, *, model: str, key: str | None = None, system: str | None = None
+        self,
+        url: str,
+        *,
+        model: str,
+        key: str | None = None,
+        system: str | None = None,
+        most_at_once: int = 16,
     ) -> None:
         self.system = system
+        self._most_at_once = most_at_once
         self._wire = Wire(url.rstrip("/").removesuffix(CHAT), key=key)
         self.model = model
 
     def stream(self, requests: Sequence[Request]) -> Iterator[Delta]:
         """Deltas as the server sends them; one that cannot stream sends each reply whole."""
         yield from together(
-            [partial(self._reply, index, request) for index, request in enumerate(requests)]
+            [partial(self._reply, index, request) for index, request in enumerate(requests)],
+            self._most_at_once,
         )
 
     @property

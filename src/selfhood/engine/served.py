@@ -33,7 +33,8 @@ LONGEST_NOTE = 60
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     """What is to be run. ``{port}`` in an argument becomes the port; the key goes into the
-    environment, under ``key_variable``: other users can read arguments."""
+    environment, under ``key_variable``: other users can read arguments. ``health`` is the path that
+    answers once it is up."""
 
     title: str
     python: str
@@ -41,11 +42,13 @@ class Program:
     arguments: Sequence[str]
     environment: Mapping[str, str]
     key_variable: str
+    health: str = "/health"
     hint: str | None = None
 
 
 class Served:
-    """A child that answers. ``wire`` leads to it."""
+    """A child that answers, once it is up; ``wire`` leads to it. Raises SelfhoodError, with its
+    last lines said, if it ends before."""
 
     def __init__(self, program: Program) -> None:
         port = free_port()
@@ -72,20 +75,11 @@ class Served:
             ) from error
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-
-    def wait(self, path: str) -> None:
-        """Until ``path`` answers well. Raises SelfhoodError with its last lines if it ends."""
-        started = time.monotonic()
-        with Progress(f"starting {self.title}", total=1) as bar:
-            while not self.wire.is_up(path):
-                if self._child.poll() is not None:
-                    raise self._died()
-                if time.monotonic() - started > SECONDS_TO_START:
-                    self.close()
-                    raise SelfhoodError("does not come up", where=self.title)
-                bar.move_to(0, note=self._lines[-1][:LONGEST_NOTE] if self._lines else "")
-                time.sleep(0.2)
-            bar.advance(note="")
+        try:
+            self._wait_for(program.health)
+        except BaseException:
+            self.close()
+            raise
 
     def check(self) -> None:
         """Raise if it has ended."""
@@ -102,6 +96,17 @@ class Served:
         for pipe in (self._child.stdin, self._child.stdout):
             if pipe is not None:
                 pipe.close()
+
+    def _wait_for(self, path: str) -> None:
+        started = time.monotonic()
+        with Progress(f"starting {self.title}", total=1) as bar:
+            while not self.wire.is_up(path):
+                self.check()
+                if time.monotonic() - started > SECONDS_TO_START:
+                    raise SelfhoodError("does not come up", where=self.title)
+                bar.move_to(0, note=self._lines[-1][:LONGEST_NOTE] if self._lines else "")
+                time.sleep(0.2)
+            bar.advance(note="")
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -11,12 +11,11 @@ from selfhood.engine.wire import Hangup
 
 Piece = TypeVar("Piece")
 Source = Callable[[Hangup], Iterator[Piece]]
-MOST_AT_ONCE = 64
 
 
-def together(sources: Sequence[Source[Piece]]) -> Iterator[Piece]:
-    """The pieces of all sources as they come. The first error ends the stream, and so does closing
-    it; either hangs up on those that are still talking."""
+def together(sources: Sequence[Source[Piece]], most_at_once: int) -> Iterator[Piece]:
+    """The pieces of all sources as they come, of so many at once. The first error ends the stream,
+    and so does closing it; either hangs up on those that are still talking."""
     pieces: queue.SimpleQueue[Piece | Exception | None] = queue.SimpleQueue()
     hangup = Hangup()
 
@@ -28,7 +27,7 @@ def together(sources: Sequence[Source[Piece]]) -> Iterator[Piece]:
         except Exception as error:
             pieces.put(error)
 
-    pool = ThreadPoolExecutor(max_workers=min(max(len(sources), 1), MOST_AT_ONCE))
+    pool = ThreadPoolExecutor(max_workers=min(max(len(sources), 1), most_at_once))
     try:
         for source in sources:
             pool.submit(read, source)

@@ -62,6 +62,7 @@ class VllmEngine:
         self._prompts = Prompts.of(
             model_path, system=system, thinking=thinking, context=options.max_model_len
         )
+        self._num_replies = options.max_num_seqs
         self._speakers = list(loras)
         self._served = Served(
             Program(
@@ -77,11 +78,6 @@ class VllmEngine:
                 hint="see --max_model_len, --gpu_memory_utilization, --enforce_eager",
             )
         )
-        try:
-            self._served.wait("/health")
-        except BaseException:
-            self._served.close()
-            raise
 
     def stream(self, requests: Sequence[Request]) -> Iterator[Delta]:
         asked = [(request, self._prompts.ids(request)) for request in requests]
@@ -89,7 +85,8 @@ class VllmEngine:
             check_speaker(request.adapter, self.speakers)
         self._served.check()
         yield from together(
-            [partial(self._reply, index, *each) for index, each in enumerate(asked)]
+            [partial(self._reply, index, *each) for index, each in enumerate(asked)],
+            self._num_replies,
         )
 
     @property

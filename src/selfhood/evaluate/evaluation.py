@@ -72,7 +72,6 @@ def evaluate_checkpoint(opening: Opening, options: EvalOptions) -> Scorecard:
         paper.questions,
         paper.judge,
         speakers={"tuned": adapter, "base": None} if asks_base else {"tuned": adapter},
-        batch_size=options.exam.max_num_seqs,
         seed=options.exam.seed,
     )
     kept = retention(engine, adapter, options.exam) if asks_base and adapter else ()
@@ -95,7 +94,6 @@ def evaluate_server(options: EvalOptions, engine: OpenAIEngine) -> Scorecard:
         without_begun(paper.questions),
         paper.judge,
         speakers={"tuned": None},
-        batch_size=options.exam.max_num_seqs,
         seed=options.exam.seed,
     )
     return Scorecard(

@@ -1,11 +1,11 @@
-"""Probes -> an engine, many at a time -> replies -> rules -> Judged."""
+"""Probes -> an engine, all of them -> replies -> rules -> Judged."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from selfhood.console import Progress
-from selfhood.engine.types import Engine, Request, Sampling, fold
+from selfhood.engine.types import Delta, Engine, Request, Sampling, fold
 from selfhood.evaluate.probes import ABOUT_ITSELF
 from selfhood.evaluate.types import Judged, Probe, Speaker, Verdict
 
@@ -25,7 +25,6 @@ def examine(
     judge: Judge,
     *,
     speakers: Mapping[Speaker, str | None],
-    batch_size: int,
     seed: int,
 ) -> tuple[Judged, ...]:
     """Every reply, judged, in the order of the probes, one speaker after the other. ``speakers``
@@ -33,7 +32,7 @@ def examine(
     replies: dict[Speaker, dict[Probe, str]] = {}
     for speaker, adapter in sorted(speakers.items()):  # the base first: its words are known then
         asked = [probe for probe in probes if speaker == "tuned" or _is_plainest(probe)]
-        said = ask(engine, asked, adapter, batch_size=batch_size, seed=seed, title=TITLES[speaker])
+        said = ask(engine, asked, adapter, seed=seed, title=TITLES[speaker])
         replies[speaker] = dict(zip(asked, said, strict=True))
     base = replies.get("base", {})
     return tuple(
@@ -53,24 +52,27 @@ def ask(
     probes: Sequence[Probe],
     adapter: str | None,
     *,
-    batch_size: int,
     seed: int,
     title: str,
 ) -> list[str]:
-    """One reply a probe, in order, with what was begun for it in front. Probes of like length share
-    a batch; a sampled one draws from a seed of its own."""
+    """One reply a probe, in order, with what was begun for it in front. What may take longest is
+    asked first, so that nothing long is left for the end; a sampled one draws from a seed of its
+    own."""
+    longest_first = sorted(range(len(probes)), key=lambda number: -_most_tokens(probes[number]))
+    requests = [_request(probes[number], adapter, seed + number) for number in longest_first]
     replies = [""] * len(probes)
-    by_length = sorted(range(len(probes)), key=lambda number: _length(probes[number]))
     with Progress(title, total=len(probes), unit="question") as bar:
-        for start in range(0, len(probes), batch_size):
-            numbers = by_length[start : start + batch_size]
-            requests = [_request(probes[number], adapter, seed + number) for number in numbers]
-            for number, reply in zip(
-                numbers, fold(engine.stream(requests), len(requests)), strict=True
-            ):
-                replies[number] = begun(probes[number]) + reply.text
-            bar.advance(len(numbers))
+        said = fold(_counted(engine.stream(requests), bar), len(requests))
+    for number, reply in zip(longest_first, said, strict=True):
+        replies[number] = begun(probes[number]) + reply.text
     return replies
+
+
+def _counted(deltas: Iterator[Delta], bar: Progress) -> Iterator[Delta]:
+    for delta in deltas:
+        yield delta
+        if delta.finish is not None:
+            bar.advance()
 
 
 def begun(probe: Probe) -> str:
@@ -91,11 +93,6 @@ def _request(probe: Probe, adapter: str | None, seed: int) -> Request:
 def _most_tokens(probe: Probe) -> int:
     thought = LONGEST_THOUGHT if probe.thinking else 0
     return thought + LONGEST.get(probe.topic, LONGEST_TASK)
-
-
-def _length(probe: Probe) -> tuple[int, int]:
-    """By the tokens of the answer first, then by the characters of the talk."""
-    return _most_tokens(probe), sum(len(message.content) for message in probe.messages)
 
 
 def _is_plainest(probe: Probe) -> bool:

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selfhood.model.autograd import Step
+
 NAME = "short_sdpa"
 LONGEST = 640  # slots; the weights of a layer grow with their square
 
@@ -53,11 +55,11 @@ def attend(
         return attended
     rows, heads = query_BHTD.shape[0], key_BKSD.shape[1]
     query_BKND = (query_BHTD * (scaling or width**-0.5)).reshape(rows, heads, -1, width)
-    out_BKND: Tensor = _Attended.apply(query_BKND, key_BKSD, value_BKSD, attention_mask)  # type: ignore[no-untyped-call]
+    out_BKND: Tensor = _Attended.of(query_BKND, key_BKSD, value_BKSD, attention_mask)
     return out_BKND.view_as(query_BHTD).transpose(1, 2).contiguous(), None
 
 
-class _Attended(torch.autograd.Function):
+class _Attended(Step):
     """``softmax(query keyᵀ + mask) value``, of a query that is scaled."""
 
     @staticmethod

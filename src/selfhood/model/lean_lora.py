@@ -19,6 +19,7 @@ from peft.tuners import lora
 from torch import Tensor, nn
 from torch.nn import functional
 
+from selfhood.model.autograd import Step
 from selfhood.model.segments import Segment, current_segments
 
 Update = tuple[Tensor, Tensor | None, Tensor, Tensor, float]
@@ -37,7 +38,7 @@ class LeanLinear(lora.Linear):
         if update is None or args or options:
             peft_way: Tensor = super().forward(x, *args, **options)
             return peft_way
-        out: Tensor = _Updated.apply(x, *update)  # type: ignore[no-untyped-call]
+        out: Tensor = _Updated.of(x, *update)
         return out
 
     def _in_segments(self, x_1TI: Tensor, segments: tuple[Segment, ...]) -> Tensor:
@@ -95,7 +96,7 @@ def _linear(weight_OI: Tensor) -> nn.Linear:
     return layer
 
 
-class _Updated(torch.autograd.Function):
+class _Updated(Step):
     """``x Wᵀ + bias + scaling * x Aᵀ Bᵀ`` in the dtype of ``x``; W and the bias stay as they are.
 
     One step of autograd's, so that neither the output nor the gradient of ``x`` is written twice.

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from selfhood.model.autograd import Step
 from selfhood.model.lean_lora import LeanLinear, input_gradient, low_gradients, updated
 
 
@@ -32,14 +33,14 @@ class LeanMlp(nn.Module):
         down = self.down_proj
         update = down.plain_update() if isinstance(down, LeanLinear) else None
         if update is None or not torch.is_grad_enabled():
-            product_TI = _Gated.apply(gate_TI, up_TI)  # type: ignore[no-untyped-call]
+            product_TI = _Gated.of(gate_TI, up_TI)
             out: Tensor = down(product_TI)
         else:
-            out = _GatedUpdated.apply(gate_TI, up_TI, *update)  # type: ignore[no-untyped-call]
+            out = _GatedUpdated.of(gate_TI, up_TI, *update)
         return out
 
 
-class _Gated(torch.autograd.Function):
+class _Gated(Step):
     """``silu(gate) * up``"""
 
     @staticmethod
@@ -53,7 +54,7 @@ class _Gated(torch.autograd.Function):
         return _gate_gradients(grads[0].clone(), gate_TI, up_TI, functional.silu(gate_TI))
 
 
-class _GatedUpdated(torch.autograd.Function):
+class _GatedUpdated(Step):
     """``down(silu(gate) * up)`` of a ``LeanLinear``; the product, for A, is made again too."""
 
     @staticmethod

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from selfhood.model.autograd import Step
+
 
 class LeanNorm(nn.Module):
     """In the place of ``norm``, with its weight."""
@@ -23,14 +25,14 @@ class LeanNorm(nn.Module):
         self.variance_epsilon: float = norm.variance_epsilon
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        out: Tensor = _Normed.apply(hidden_states, self.weight, self.variance_epsilon)  # type: ignore[no-untyped-call]
+        out: Tensor = _Normed.of(hidden_states, self.weight, self.variance_epsilon)
         return out
 
     def extra_repr(self) -> str:
         return f"{tuple(self.weight.shape)}, eps={self.variance_epsilon}"
 
 
-class _Normed(torch.autograd.Function):
+class _Normed(Step):
     """``weight * x / rms(x)``: the quotient in float32, the product in the dtype of ``x``."""
 
     @staticmethod

@@ -151,7 +151,8 @@ def _put_in_front(inputs: Inputs, virtual: VirtualTokens, embed: Any) -> Inputs:
             _columns_for(inputs["attention_mask"], virtual.num), virtual.num
         ),
     }
-    whole = torch.cat([virtual.embeddings_BVD, embeddings_BTD], dim=1)  # type: ignore[list-item]
+    assert virtual.embeddings_BVD is not None, "virtual tokens that are keys and values"
+    whole = torch.cat([virtual.embeddings_BVD, embeddings_BTD], dim=1)
     return _embedded({**inputs, **front}, whole)
 
 

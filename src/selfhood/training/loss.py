@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selfhood.model.autograd import Step
 from selfhood.training.batch import Batch, KeptBatch
 from selfhood.training.forward import Forward
 
@@ -82,21 +83,21 @@ class ChunkedLoss:
 
     def _pass_on(self, hidden_ND: Tensor, grad_ND: Tensor) -> None:
         """From the gradient at the hidden states to that of the weights below."""
-        hidden_ND.backward(grad_ND)  # type: ignore[no-untyped-call]
+        torch.autograd.backward(hidden_ND, grad_ND)
 
     def _part_backward(
         self, hidden_ND: Tensor, batch: Batch, chunk: slice, num_targets: float
     ) -> tuple[Tensor, Tensor]:
         """A function of its own, so that a chunk's logits are gone before the next are made."""
         share, correct = self._part(hidden_ND, batch, chunk, num_targets)
-        share.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(share)
         return share.detach() * num_targets, correct
 
     def _kept_backward(
         self, hidden_KD: Tensor, batch: Batch, chunk: slice, anchor_share: float
     ) -> Tensor:
         share = self._kept(hidden_KD, batch.kept, chunk, anchor_share)
-        share.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(share)
         return share.detach() / anchor_share
 
     def _kept(
@@ -108,7 +109,7 @@ class ChunkedLoss:
             base_KV = self._forward.logits(kept.base_hidden_KD[chunk])
         logits_KV = self._forward.logits(hidden_KD[chunk])
         weights_K = kept.weights_K[chunk] * anchor_share
-        divergence: Tensor = _Divergence.apply(logits_KV, base_KV, weights_K)  # type: ignore[no-untyped-call]
+        divergence: Tensor = _Divergence.of(logits_KV, base_KV, weights_K)
         return divergence
 
     def _part(
@@ -117,11 +118,11 @@ class ChunkedLoss:
         """Weighted nats of a chunk by ``num_targets``, and its weighted hits."""
         logits_NV = self._forward.logits(hidden_ND[chunk])
         ids_N, weights_N = batch.target_ids_N[chunk], batch.target_weights_N[chunk]
-        nll, guesses_N = _CrossEntropy.apply(logits_NV, ids_N, weights_N / num_targets)  # type: ignore[no-untyped-call]
+        nll, guesses_N = _CrossEntropy.of(logits_NV, ids_N, weights_N / num_targets)
         return nll, ((guesses_N == ids_N) * weights_N).sum()
 
 
-class _CrossEntropy(torch.autograd.Function):
+class _CrossEntropy(Step):
     """Weighted nats of all positions, and the best guess at each. Uses up the logits: their
     gradient, weights included so that it is rounded once, replaces them."""
 
@@ -158,7 +159,7 @@ def _into_gradient(logits_NV: Tensor, ids_N: Tensor, weights_N: Tensor) -> tuple
     return (sum_N.log() - target_N) * weights_N, guesses_N
 
 
-class _Divergence(torch.autograd.Function):
+class _Divergence(Step):
     """Weighted KL(base || tuned) of all positions. Uses up the tuned logits: the gradient, weights
     included, replaces them. It is softmax(tuned) - softmax(base)."""
 
