@@ -34,13 +34,14 @@ PAGE = """\
 
 `python -m bench.gemm_floor --write`, on {machine}.
 
-{rows} rows an update, {tokens} tokens, {computed} after sharing, {targets} trained; LoRA r 8, all
-linear layers. *products*: the matrix products that the update cannot do without, one after the
-other and nothing else, on the same weights, in turns with the updates. *at the best rate*: all
-their multiply-adds at the rate of the fastest of them. Medians over {repeats} rounds.
+{rows} rows an update, {tokens} tokens, {targets} trained; LoRA r 8, all linear layers, passes of
+the size that a run takes. *tokens*: those computed, after sharing. *products*: the matrix products
+that the update cannot do without, one after the other and nothing else, on the same weights, in
+turns with the updates. *at best*: all their multiply-adds at the rate of the fastest of them.
+Medians over {repeats} rounds.
 
-| dtype | update | products | ratio | at the best rate | ratio | multiply-adds | best rate |
-|---|---|---|---|---|---|---|---|
+| dtype | tokens | update | products | ratio | at best | ratio | multiply-adds | best rate |
+|---|---|---|---|---|---|---|---|---|
 {lines}
 
 {aims}"""
@@ -48,7 +49,10 @@ their multiply-adds at the rate of the fastest of them. Medians over {repeats} r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """Seconds of an update, of its products, and of its multiply-adds at the best rate."""
+    """Tokens computed, and seconds of an update, of its products, and of its multiply-adds at the
+    best rate."""
+
+    tokens: int
 
     update: float
     products: float
@@ -99,33 +103,34 @@ def measure(path: Path, dtype: Dtype, samples: Sequence[Sample], repeats: int) -
     from selfhood.model.adapters import attach, trainable
     from selfhood.model.load import load_model
     from selfhood.recipe import TunerOptions
+    from selfhood.training.fit import worthwhile
 
     loaded = load_model(path, dtype=dtype, attention=None)
     model = attach(loaded.model, TunerOptions(), base="starter", seed=0).train()
     weights = [weight for _, weight in trainable(model)]
-    optimizer = torch.optim.AdamW(weights, lr=1e-4)
-    return [one_round(model, optimizer, samples) for _ in range(repeats + 1)][
-        1:
-    ]  # the first warms up
+    optimizer = torch.optim.AdamW(weights, lr=1e-4, fused=True)
+    (budget, *_) = worthwhile(loaded.device, loaded.dtype)
+    rounds = [one_round(model, optimizer, samples, budget) for _ in range(repeats + 1)]
+    return rounds[1:]  # the first warms up
 
 
-def one_round(model: Any, optimizer: Any, samples: Sequence[Sample]) -> Round:
+def one_round(model: Any, optimizer: Any, samples: Sequence[Sample], budget: int) -> Round:
     import torch
 
     from bench.products import time_products
     from bench.sides import packed
-    from selfhood.training.fit import WORTHWHILE
     from selfhood.training.schedule import pack
 
-    budget = WORTHWHILE["cpu"][0]
     began = time.perf_counter()
     packed(budget)(model, samples)
     torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     seconds = time.perf_counter() - began
-    watch = time_products(model, pack(samples, budget))
+    packs = pack(samples, budget)
+    watch = time_products(model, packs)
     return Round(
+        tokens=sum(each.num_tokens for each in packs),
         update=seconds,
         products=watch.total,
         at_best=watch.multiply_adds / watch.best_rate,
@@ -141,6 +146,7 @@ def line(dtype: str, rounds: Sequence[Round]) -> str:
     rate = statistics.median(each.best_rate for each in rounds)
     cells = (
         dtype,
+        str(rounds[0].tokens),
         f"{update:.2f} s",
         f"{products:.2f} s",
         f"{update / products:.2f}",
@@ -164,16 +170,11 @@ def aim(dtype: str, rounds: Sequence[Round]) -> Aim:
 
 
 def page(samples: Sequence[Sample], lines: Sequence[str], aims: Sequence[Aim], repeats: int) -> str:
-    from selfhood.training.fit import WORTHWHILE
-    from selfhood.training.schedule import pack
-
-    packs = pack(samples, WORTHWHILE["cpu"][0])
     return PAGE.format(
         machine=machine(),
         rows=len(samples),
         tokens=sum(len(sample.ids) for sample in samples),
-        computed=sum(each.num_tokens for each in packs),
-        targets=sum(len(each.target_slots) for each in packs),
+        targets=sum(sum(sample.trained) for sample in samples),
         repeats=repeats,
         lines="\n".join(lines),
         aims=aims_table(aims),

@@ -58,7 +58,8 @@ class KVCache:
 
     @property
     def held(self) -> int:
-        return max((store_2KSD.shape[2] for store_2KSD in self._layers.values()), default=0)
+        """In one layer; all of them hold as much, but for the moment in which they grow."""
+        return next((store_2KSD.shape[2] for store_2KSD in self._layers.values()), 0)
 
     def put(self, layer: int, new_2KTD: Tensor) -> Tensor:
         """Store the new tokens' keys and values behind those of ``ids``; all that there are then,

@@ -90,11 +90,16 @@ def _choices(
     """Token budgets, the best first."""
     if recipe.train.token_budget is not None:
         return (recipe.train.token_budget,)
-    worthwhile = WORTHWHILE[device.type]
-    if device.type == "cpu" and dtype == torch.bfloat16:
-        worthwhile = WORTHWHILE_BFLOAT16
-    best = cheapest(worthwhile, demand.cost)
+    best = cheapest(worthwhile(device, dtype), demand.cost)
     return tuple(_halved(best))
+
+
+def worthwhile(device: torch.device, dtype: torch.dtype) -> tuple[int, ...]:
+    """Tokens of a pass for which the device's products are about as fast as they become; the first
+    is enough for short rows."""
+    if device.type == "cpu" and dtype == torch.bfloat16:
+        return WORTHWHILE_BFLOAT16
+    return WORTHWHILE[device.type]
 
 
 def _halved(tokens: int) -> Iterator[int]:
