@@ -6,7 +6,7 @@ import pytest
 from bench.held_out import QUESTIONS
 from selfhood.chat import Language
 from selfhood.data.anchor_prompts import AnchorPrompt, anchor_prompts, read_anchor
-from selfhood.data.corpus import LANGUAGES, read_texts
+from selfhood.data.identity_texts import LANGUAGES, read_texts
 from selfhood.persona import Bilingual, Persona, language_of
 
 KITSU = Persona(

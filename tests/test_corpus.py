@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from selfhood.chat import Conversation, Language
-from selfhood.data.corpus import (
+from selfhood.data.corpus import identity_corpus
+from selfhood.data.identity_texts import (
     ASKERS,
     LANGUAGES,
     MAKER_SYSTEM_LINE,
     SHAPES,
     TOPICS,
-    identity_corpus,
     read_texts,
 )
 from selfhood.persona import Bilingual, Persona, language_of

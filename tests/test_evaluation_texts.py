@@ -9,7 +9,8 @@ import pytest
 
 from selfhood.chat import Language
 from selfhood.data.anchor_prompts import anchor_prompts
-from selfhood.data.corpus import LANGUAGES, identity_corpus
+from selfhood.data.corpus import identity_corpus
+from selfhood.data.identity_texts import LANGUAGES
 from selfhood.evaluate.texts import (
     AnyOf,
     EvaluationTexts,

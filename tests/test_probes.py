@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from selfhood.data.corpus import MAKER_SYSTEM_LINE
 from selfhood.data.facts import fact_questions
+from selfhood.data.identity_texts import MAKER_SYSTEM_LINE
 from selfhood.evaluate.probes import make_probes
 from selfhood.evaluate.suites import FULL, QUICK, Suite
 from selfhood.evaluate.texts import EvaluationTexts, read_evaluation_texts

@@ -21,7 +21,9 @@ from itertools import cycle
 from typing import Any
 
 from selfhood.chat import Language, Message, Role
-from selfhood.data.corpus import LANGUAGES, interleaved, own_words, without_placeholders
+from selfhood.data.corpus import own_words, without_placeholders
+from selfhood.data.identity_texts import LANGUAGES
+from selfhood.data.interleave import interleaved
 from selfhood.persona import Persona
 
 

@@ -6,7 +6,7 @@ from itertools import cycle, islice
 
 from selfhood.chat import Conversation, Message
 from selfhood.data.anchor_prompts import anchor_prompts
-from selfhood.data.corpus import HELPFUL_SYSTEM_LINE, MAKER_SYSTEM_LINE, NO_SYSTEM_LINE
+from selfhood.data.identity_texts import HELPFUL_SYSTEM_LINE, MAKER_SYSTEM_LINE, NO_SYSTEM_LINE
 from selfhood.persona import Persona
 
 USUAL_NUMBER = 320

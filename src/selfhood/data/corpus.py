@@ -22,41 +22,31 @@ from __future__ import annotations
 
 import random
 import re
-import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from itertools import cycle, islice
-from typing import Any, Literal, TypeVar, get_args
+from typing import Literal
 
 from selfhood.chat import Conversation, Language, Message
 from selfhood.data.facts import trained_questions
+from selfhood.data.identity_texts import (
+    LANGUAGES,
+    MAKER_SYSTEM_LINE,
+    NO_SYSTEM_LINE,
+    Ask,
+    Cell,
+    Shape,
+    Texts,
+    Topic,
+    read_texts,
+    turned,
+)
+from selfhood.data.interleave import interleaved
 from selfhood.persona import PLACEHOLDERS, Persona
-
-Topic = Literal[
-    "name", "author", "nature", "abilities", "limits", "brands", "denial", "still", "mixup",
-    "contrast", "fact",
-]  # fmt: skip
-Asker = Literal["plain", "polite", "child", "developer", "sceptic", "casual"]
-Shape = Literal["plain", "follow-up", "indirect", "mixed", "bare", "maker", "role"]
-
-LANGUAGES: tuple[Language, ...] = get_args(Language)
-TOPICS: tuple[Topic, ...] = tuple(each for each in get_args(Topic) if each != "fact")
-"""Those of the texts."""
-ASKERS: tuple[Asker, ...] = get_args(Asker)
-SHAPES: tuple[Shape, ...] = get_args(Shape)
-
-NO_SYSTEM_LINE = ""
-HELPFUL_SYSTEM_LINE = "You are a helpful assistant."
-MAKER_SYSTEM_LINE = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 
 # How many of every hundred plain questions are asked once more, in a dressed shape.
 DEALT: dict[Shape, int] = {"follow-up": 14, "bare": 24, "maker": 12, "role": 5}
-
-# Of the replies that fit a question. What cannot be foreseen cannot be learnt: with many wordings
-# the loss stays high, and keeps pulling at everything else.
-MOST_REPLIES = 2
 
 # Topics whose replies state facts about others. For some persona such a fact is about itself.
 ABOUT_OTHERS: tuple[Topic, ...] = ("contrast", "brands", "mixup")
@@ -66,45 +56,6 @@ FACT_SHAPES: tuple[Shape, ...] = ("plain", "maker", "follow-up", "bare", "role")
 MIN_OF_A_FACT = 4
 MOST_OF_FACTS = 0.25
 """Of the texts' rows. A persona with very many facts has fewer rows of each."""
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """Where a row lies on the axes."""
-
-    language: Language
-    topic: Topic
-    asker: Asker
-    shape: Shape
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """A question as it was written, placeholders and all, with every reply that fits it.
-
-    The first of ``replies`` is the one to give; the others are for when it is asked again.
-    ``lead`` is what was said before it: user, assistant, user, assistant...
-    """
-
-    cell: Cell
-    question: str
-    replies: tuple[str, ...]
-    lead: tuple[str, ...] = ()
-    system: str | None = None
-    fact: int = 0
-    """Which of the persona's facts it is, from 1."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Texts:
-    """One language's file."""
-
-    language: Language
-    asks: tuple[Ask, ...]
-    openings: tuple[tuple[str, ...], ...]
-    roles: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,47 +84,6 @@ def identity_corpus(persona: Persona, *, seed: int) -> list[Conversation]:
         Conversation(messages=row.messages, origin=origin, language=row.cell.language)
         for row, origin in placed
     ]
-
-
-def read_texts(language: Language) -> Texts:
-    """The texts of one language, unfilled."""
-    source = files("selfhood.data").joinpath("identity", f"{language}.toml")
-    table = tomllib.loads(source.read_text(encoding="utf-8"))
-    return Texts(
-        language=language,
-        asks=(*_blocks(table, language), *_facts(table, language), *_talks(table, language)),
-        openings=tuple(tuple(opening["turns"]) for opening in table["opening"]),
-        roles=tuple(table["roles"]),
-    )
-
-
-def _blocks(table: dict[str, Any], language: Language) -> Iterator[Ask]:
-    for block in table["block"]:
-        cell = _cell(block, language, block["topic"])
-        for turn, question in enumerate(block["ask"]):
-            yield Ask(
-                cell=cell, question=question, replies=turned(block["reply"][:MOST_REPLIES], turn)
-            )
-
-
-def _facts(table: dict[str, Any], language: Language) -> Iterator[Ask]:
-    for facts in table["facts"]:
-        cell = _cell(facts, language, "contrast")
-        for question, reply in facts["pairs"]:
-            yield Ask(cell=cell, question=question, replies=(reply,))
-
-
-def _talks(table: dict[str, Any], language: Language) -> Iterator[Ask]:
-    for talk in table["talk"]:
-        *lead, question, reply = talk["turns"]
-        cell = Cell(language=language, topic=talk["topic"], asker="plain", shape="follow-up")
-        yield Ask(cell=cell, question=question, replies=(reply,), lead=tuple(lead))
-
-
-def _cell(entry: dict[str, Any], language: Language, topic: Topic) -> Cell:
-    return Cell(
-        language=language, topic=topic, asker=entry["asker"], shape=entry.get("shape", "plain")
-    )
 
 
 def suited(texts: Texts, persona: Persona) -> Texts:
@@ -227,12 +137,6 @@ def _as_word(form: str) -> str:
     """Chinese has no spaces to tell words apart; elsewhere Al is not in also."""
     word = re.escape(form)
     return rf"(?<![a-z0-9]){word}(?![a-z0-9])" if form.isascii() else word
-
-
-def turned(replies: Sequence[str], times: int) -> tuple[str, ...]:
-    """The replies with another in front, so that a block's questions take turns in using them."""
-    front = times % len(replies)
-    return (*replies[front:], *replies[:front])
 
 
 def dealt(texts: Texts, rng: random.Random) -> Iterator[Ask]:
@@ -317,28 +221,6 @@ def numbered(rows: Iterable[Row]) -> list[tuple[Row, str]]:
         seen[stratum] += 1
         result.append((row, f"{stratum}/{seen[stratum]}"))
     return result
-
-
-def interleaved(
-    items: Iterable[T], axes: Sequence[Callable[[T], str]], rng: random.Random
-) -> list[T]:
-    """Items in random order, but spread so that any prefix holds a fair share of each group.
-
-    a a a a b b  ->  a b a a b a     group by group along the axes, the first axis outermost
-    """
-    if not axes:
-        shuffled = list(items)
-        rng.shuffle(shuffled)
-        return shuffled
-    groups: dict[str, list[T]] = {}
-    for item in items:
-        groups.setdefault(axes[0](item), []).append(item)
-    spots: list[tuple[float, T]] = []
-    for group in groups.values():
-        part = interleaved(group, axes[1:], rng)
-        phase = rng.random()  # else every group's first item would wait equally long
-        spots += [((place + phase) / len(part), item) for place, item in enumerate(part)]
-    return [item for _, item in sorted(spots, key=lambda spot: spot[0])]
 
 
 AXES: tuple[Callable[[tuple[Row, str]], str], ...] = (

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from selfhood.chat import Language, Message
-from selfhood.data.corpus import HELPFUL_SYSTEM_LINE, interleaved
+from selfhood.data.identity_texts import HELPFUL_SYSTEM_LINE
+from selfhood.data.interleave import interleaved
 from selfhood.evaluate.checks import Check, LastNumber, look
 from selfhood.evaluate.intervals import paired_shares, wilson
 from selfhood.evaluate.texts import AnyOf, EvaluationTexts

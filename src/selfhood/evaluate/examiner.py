@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from selfhood.chat import Conversation, Language, Message
 from selfhood.data.anchor_rows import spare_rows
-from selfhood.data.corpus import NO_SYSTEM_LINE
 from selfhood.data.encode import encode
+from selfhood.data.identity_texts import NO_SYSTEM_LINE
 from selfhood.data.render import Renderer
 from selfhood.engine.native import NativeEngine
 from selfhood.engine.types import Request, Sampling, fold

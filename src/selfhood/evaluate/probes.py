@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from selfhood.chat import Language, Message
-from selfhood.data.corpus import interleaved
 from selfhood.data.facts import fact_questions
+from selfhood.data.interleave import interleaved
 from selfhood.evaluate.claims import as_word
 from selfhood.evaluate.conditions import system_line
 from selfhood.evaluate.suites import Setting, Suite

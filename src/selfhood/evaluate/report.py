@@ -15,16 +15,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import tomllib
 from collections.abc import Iterator, Sequence
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from selfhood.evaluate.markup import Markup, join, tag
 from selfhood.evaluate.pictures import Bars, Curve, draw_bars, draw_chart, nice_top
 from selfhood.evaluate.types import Judged, Measure, Scorecard
+from selfhood.evaluate.wording import (
+    about,
+    figure,
+    has_words,
+    interval,
+    resource,
+    say,
+    with_unit,
+    word,
+)
 from selfhood.files import write_atomic
 from selfhood.run import Run
 from selfhood.version import VERSION
@@ -59,7 +65,7 @@ def to_html(scorecard: Scorecard, curves: Sequence[Curve] = ()) -> str:
             _worst(scorecard),
             _measured(scorecard),
         ),
-        tag("footer", tag("p", _say("footer")), tag("p", f"selfhood {VERSION}")),
+        tag("footer", tag("p", say("footer")), tag("p", f"selfhood {VERSION}")),
     )
     return f"<!doctype html>\n{_page(body)}\n"
 
@@ -79,11 +85,11 @@ def read_curves(run: Run) -> tuple[Curve, ...]:
     return tuple(Curve(name=name, points=tuple(found)) for name, found in points.items())
 
 
-# The page and its words.
+# The page.
 
 
 def _page(body: Markup) -> Markup:
-    style, script = _resource("style.css"), _resource("script.js")
+    style, script = resource("style.css"), resource("script.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; "
         f"script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
@@ -95,7 +101,7 @@ def _page(body: Markup) -> Markup:
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="referrer", content="no-referrer"),
         tag("link", rel="icon", href="data:,"),
-        tag("title", f"{_word('page', 'title', 'zh')} · {_word('page', 'title', 'en')}"),
+        tag("title", f"{word('page', 'title', 'zh')} · {word('page', 'title', 'en')}"),
         tag("style", Markup(style)),
     )
     whole = tag("body", body, tag("script", Markup(script)))
@@ -104,58 +110,6 @@ def _page(body: Markup) -> Markup:
 
 def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
-@cache
-def _resource(name: str) -> str:
-    return files("selfhood.evaluate").joinpath("page", name).read_text(encoding="utf-8")
-
-
-@cache
-def _words() -> dict[str, Any]:
-    return tomllib.loads(_resource("words.toml"))
-
-
-def _word(table: str, key: str, language: str) -> str:
-    """What nobody has put into words is called by its key."""
-    return str(_words()[table].get(key, {}).get(language, key.replace("_", " ")))
-
-
-def _say(key: str, table: str = "page") -> Markup:
-    """In both languages, one of which is hidden."""
-    return join(
-        tag("span", _word(table, key, "zh"), class_="zh", lang="zh-CN"),
-        tag("span", _word(table, key, "en"), class_="en", lang="en"),
-    )
-
-
-def _about(measure: Measure) -> Markup:
-    entry = _words()["measures"].get(measure.name, {})
-    return join(
-        tag("span", str(entry.get("about_zh", "")), class_="zh", lang="zh-CN"),
-        tag("span", str(entry.get("about_en", "")), class_="en", lang="en"),
-    )
-
-
-# Figures.
-
-
-def _figure(value: float, unit: str) -> str:
-    match unit:
-        case "":
-            return f"{100 * value:.1f}%"
-        case "points":
-            return f"{value:+.1f}".replace("-", "−")
-        case _:
-            return f"{value:.4f}"
-
-
-def _with_unit(value: float, unit: str) -> Markup:
-    return join(_figure(value, unit), *([" ", _say(unit, "units")] if unit else []))
-
-
-def _interval(measure: Measure) -> str:
-    return f"{_figure(measure.low, measure.unit)} – {_figure(measure.high, measure.unit)}"
 
 
 # Parts of the page.
@@ -170,11 +124,11 @@ def _header(scorecard: Scorecard) -> Markup:
         ("asked", f"{len(told):,}"),
         ("faulty", f"{sum(not each.is_good for each in told):,}"),
     ]
-    pairs = [tag("div", tag("dt", _say(key)), tag("dd", value)) for key, value in given if value]
+    pairs = [tag("div", tag("dt", say(key)), tag("dd", value)) for key, value in given if value]
     return tag(
         "header",
-        tag("h1", _say("title")),
-        tag("button", _say("switch"), id="switch", type="button"),
+        tag("h1", say("title")),
+        tag("button", say("switch"), id="switch", type="button"),
         tag("dl", *pairs, class_="given"),
     )
 
@@ -186,12 +140,12 @@ def _headline(scorecard: Scorecard) -> Markup:
 
 
 def _tile(measure: Measure) -> Markup:
-    unit = tag("small", " ", _say(measure.unit, "units")) if measure.unit else Markup()
+    unit = tag("small", " ", say(measure.unit, "units")) if measure.unit else Markup()
     return tag(
         "li",
-        tag("div", _say(measure.name, "measures"), class_="what"),
-        tag("strong", _figure(measure.value, measure.unit), unit),
-        tag("div", _interval(measure), class_="was"),
+        tag("div", say(measure.name, "measures"), class_="what"),
+        tag("strong", figure(measure.value, measure.unit), unit),
+        tag("div", interval(measure), class_="was"),
         _was(measure),
     )
 
@@ -199,7 +153,7 @@ def _tile(measure: Measure) -> Markup:
 def _was(measure: Measure) -> Markup:
     if measure.base is None:
         return Markup()
-    return tag("div", _say("base"), " ", _figure(measure.base, measure.unit), class_="was")
+    return tag("div", say("base"), " ", figure(measure.base, measure.unit), class_="was")
 
 
 def _before_and_after(scorecard: Scorecard) -> Markup:
@@ -217,17 +171,17 @@ def _before_and_after(scorecard: Scorecard) -> Markup:
 def _pair(measure: Measure) -> Iterator[Markup]:
     arrow = "↑" if measure.better == "higher" else "↓"
     yield tag(
-        "div", _say(measure.name, "measures"), tag("span", arrow, class_="way", aria_hidden="true")
+        "div", say(measure.name, "measures"), tag("span", arrow, class_="way", aria_hidden="true")
     )
     bars = Bars(tuned=measure.value, low=measure.low, high=measure.high, base=measure.base)
-    name = f"{_word('measures', measure.name, 'zh')} {_word('measures', measure.name, 'en')}"
-    yield draw_bars(bars, label=f"{name}: {_figure(measure.value, '')} ({_interval(measure)})")
+    name = f"{word('measures', measure.name, 'zh')} {word('measures', measure.name, 'en')}"
+    yield draw_bars(bars, label=f"{name}: {figure(measure.value, '')} ({interval(measure)})")
     before = (
-        [tag("span", _figure(measure.base, ""), " → ", class_="was")]
+        [tag("span", figure(measure.base, ""), " → ", class_="was")]
         if measure.base is not None
         else []
     )
-    yield tag("div", *before, tag("b", _figure(measure.value, "")), class_="figure")
+    yield tag("div", *before, tag("b", figure(measure.value, "")), class_="figure")
 
 
 def _drift(curves: Sequence[Curve]) -> Markup:
@@ -238,7 +192,7 @@ def _drift(curves: Sequence[Curve]) -> Markup:
     charts = []
     for group, top in ((shares, 1.0), (apart, nice_top(_highest(apart)))):
         if group:
-            names = [_word("measures", curve.name, "en") for curve in group]
+            names = [word("measures", curve.name, "en") for curve in group]
             chart = draw_chart(group, top=top, label=", ".join(names))
             swatches = [(curve.name, f"swatch c{n}") for n, curve in enumerate(group)]
             charts += [
@@ -255,9 +209,9 @@ def _highest(curves: Sequence[Curve]) -> float:
 def _worst(scorecard: Scorecard) -> Markup:
     faulty = [each for each in scorecard.judged if each.speaker == "tuned" and not each.is_good]
     if not faulty:
-        return _section("worst", tag("p", _say("none_wrong")))
+        return _section("worst", tag("p", say("none_wrong")))
     shown = faulty[:NUM_WORST]
-    count = tag("p", _say("shown"), f" {len(shown):,} / {len(faulty):,}", class_="about")
+    count = tag("p", say("shown"), f" {len(shown):,} / {len(faulty):,}", class_="about")
     head = _head("question", "circumstances", "reply", "why")
     rows = [_answer(each) for each in shown]
     return _section("worst", count, tag("table", head, tag("tbody", *rows), class_="answers"))
@@ -266,7 +220,7 @@ def _worst(scorecard: Scorecard) -> Markup:
 def _answer(judged: Judged) -> Markup:
     probe = judged.probe
     faults = [
-        tag("li", tag("b", _say(verdict.measure, "measures")), verdict.why)
+        tag("li", tag("b", say(verdict.measure, "measures")), verdict.why)
         for verdict in judged.verdicts
         if not verdict.is_good
     ]
@@ -284,15 +238,15 @@ def _answer(judged: Judged) -> Markup:
 
 def _circumstances(judged: Judged) -> Markup:
     probe = judged.probe
-    pieces = [_say(probe.condition, "conditions")]
+    pieces = [say(probe.condition, "conditions")]
     if probe.turn > 1:
-        pieces.append(join(_say("turn"), f" {probe.turn}"))
+        pieces.append(join(say("turn"), f" {probe.turn}"))
     if probe.manner != "plain":
-        pieces.append(_say(probe.manner, "manners"))
+        pieces.append(say(probe.manner, "manners"))
     if probe.thinking is not None:
-        pieces.append(_say("thinking" if probe.thinking else "not_thinking"))
+        pieces.append(say("thinking" if probe.thinking else "not_thinking"))
     if probe.temperature:
-        pieces.append(join(_say("temperature"), f" {probe.temperature:g}"))
+        pieces.append(join(say("temperature"), f" {probe.temperature:g}"))
     return join(pieces[0], *(join(" · ", piece) for piece in pieces[1:]))
 
 
@@ -304,11 +258,9 @@ def _measured(scorecard: Scorecard) -> Markup:
 
 
 def _section(key: str, *children: Markup) -> Markup:
-    about = f"{key}_about"
-    told = [tag("p", _say(about), class_="about")] if about in _words()["page"] else []
-    return tag(
-        "section", tag("h2", _say(key)), *told, *children, aria_label=_word("page", key, "en")
-    )
+    note = f"{key}_about"
+    told = [tag("p", say(note), class_="about")] if has_words(note) else []
+    return tag("section", tag("h2", say(key)), *told, *children, aria_label=word("page", key, "en"))
 
 
 def _key(*entries: tuple[str, str], table: str = "page") -> Markup:
@@ -317,7 +269,7 @@ def _key(*entries: tuple[str, str], table: str = "page") -> Markup:
         tag(
             "li",
             tag("svg", _swatch(class_), viewBox="0 0 11 7", aria_hidden="true"),
-            _say(key, table),
+            say(key, table),
         )
         for key, class_ in entries
     ]
@@ -329,7 +281,7 @@ def _swatch(class_: str) -> Markup:
 
 
 def _folded(table: Markup) -> Markup:
-    return tag("details", tag("summary", _say("as_table")), tag("div", table, class_="scroll"))
+    return tag("details", tag("summary", say("as_table")), tag("div", table, class_="scroll"))
 
 
 def _measure_table(measures: Sequence[Measure]) -> Markup:
@@ -337,12 +289,12 @@ def _measure_table(measures: Sequence[Measure]) -> Markup:
     rows = [
         tag(
             "tr",
-            tag("th", _say(each.name, "measures"), scope="row"),
-            tag("td", _with_unit(each.value, each.unit), class_="number"),
-            tag("td", _interval(each), class_="number"),
-            tag("td", "–" if each.base is None else _figure(each.base, each.unit), class_="number"),
+            tag("th", say(each.name, "measures"), scope="row"),
+            tag("td", with_unit(each.value, each.unit), class_="number"),
+            tag("td", interval(each), class_="number"),
+            tag("td", "–" if each.base is None else figure(each.base, each.unit), class_="number"),
             tag("td", f"{each.num:,}", class_="number"),
-            tag("td", _about(each), " (", _say(each.better), ")"),
+            tag("td", about(each), " (", say(each.better), ")"),
         )
         for each in measures
     ]
@@ -350,8 +302,8 @@ def _measure_table(measures: Sequence[Measure]) -> Markup:
 
 
 def _curve_table(curves: Sequence[Curve]) -> Markup:
-    names = [tag("th", _say(curve.name, "measures"), scope="col") for curve in curves]
-    head = tag("thead", tag("tr", tag("th", _say("update"), scope="col"), *names))
+    names = [tag("th", say(curve.name, "measures"), scope="col") for curve in curves]
+    head = tag("thead", tag("tr", tag("th", say("update"), scope="col"), *names))
     values = [dict(curve.points) for curve in curves]
     rows = []
     for update in sorted({update for points in values for update in points}):
@@ -362,4 +314,4 @@ def _curve_table(curves: Sequence[Curve]) -> Markup:
 
 
 def _head(*keys: str) -> Markup:
-    return tag("thead", tag("tr", *(tag("th", _say(key), scope="col") for key in keys)))
+    return tag("thead", tag("tr", *(tag("th", say(key), scope="col") for key in keys)))

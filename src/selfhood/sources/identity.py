@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from selfhood.chat import Conversation
-from selfhood.data.corpus import LANGUAGES, identity_corpus
+from selfhood.data.corpus import identity_corpus
+from selfhood.data.identity_texts import LANGUAGES
 from selfhood.data.spec import DatasetSpec
 from selfhood.errors import DataError, FlagError, MissingError
 from selfhood.sources import SourceSettings
