@@ -23,7 +23,8 @@ check: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY)
-	$(BIN)/pytest -m "not journey and not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal \
+	    -m "not journey and not slow"
 
 journey: $(READY)
 	$(BIN)/pytest -m "journey and not slow" tests
