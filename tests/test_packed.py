@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from selfhood.model.adapters import load_adapter
 from selfhood.model.packed import PackedLinear, pack_weights, unpack_weights
+from selfhood.opening import find_opening, open_engine
+from selfhood.recipe import ModelOptions
 from tests.parity.test_layouts import PACKED, PADDED, network
 from tests.test_speakers import KINDS, answers, engine_of, loud_network, trained
-from tests.tiny import tiny_network
+from tests.tiny import tiny_model, tiny_network
 
 MODELS = {**PACKED, **PADDED}
 
@@ -75,6 +77,15 @@ def test_whatever_was_trained_speaks_as_well_on_packed_weights(kind: str, tmp_pa
     folder = trained(kind, tmp_path)
     expected = answers(engine_of(load_adapter(loud_network(), folder)), "default")
     assert answers(engine_of(load_adapter(packed(loud_network()), folder)), "default") == expected
+
+
+@pytest.mark.parametrize(("free", "is_packed"), [(1e12, True), (1e6, False)])
+def test_an_engine_packs_the_weights_where_there_is_room_for_them(
+    free: float, is_packed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("selfhood.training.memory.free_memory", lambda device: free)
+    engine = open_engine(find_opening(ModelOptions(model=str(tiny_model(tmp_path)))))
+    assert bool(layers(engine.loaded.model, PackedLinear)) is is_packed
 
 
 def test_an_adapter_that_reads_the_weights_may_come_after_one_that_does_not(tmp_path: Path) -> None:

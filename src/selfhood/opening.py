@@ -17,8 +17,12 @@ from selfhood.recipe import BackendOptions, ModelOptions
 from selfhood.run import ADAPTER, ARGS, WHOLE_MODEL, Checkpoint, find_checkpoint
 
 if TYPE_CHECKING:
+    import torch
+
     from selfhood.engine.native import NativeEngine
     from selfhood.engine.types import Host
+
+ROOM = 0.9  # of the memory there is; the rest is for caches of keys and values
 
 # No two such names look alike unless they are: of other scripts many letters look like Latin ones.
 _NAME = re.compile(r"[A-Za-z0-9\u4e00-\u9fff][A-Za-z0-9._\-\u4e00-\u9fff]{0,63}")
@@ -168,11 +172,20 @@ def open_engine(opening: Opening, *, most_rows: int = 16) -> NativeEngine:
         quantisation=opening.options.quantisation,
     )
     model = loaded.model
-    pack_weights(model)
+    if _has_room_for_its_weights(model, loaded.device):
+        pack_weights(model)
     for name, checkpoint in zip(opening.names, opening.checkpoints, strict=True):
         model = load_adapter(model, checkpoint.path, name=name)
     renderer = Renderer(loaded.tokenizer, opening.system, opening.options.enable_thinking)
     return NativeEngine(replace(loaded, model=model), renderer, most_rows=most_rows)
+
+
+def _has_room_for_its_weights(model: Any, device: torch.device) -> bool:
+    """Those of a file are mapped and take no memory that could not be let go of; packed they do."""
+    from selfhood.training.memory import free_memory, resident
+
+    size: int = sum(weight.nbytes for weight in model.parameters())
+    return resident() + size <= ROOM * free_memory(device)
 
 
 def open_host(opening: Opening, options: BackendOptions) -> Host:

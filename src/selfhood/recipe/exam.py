@@ -55,7 +55,7 @@ class ExamOptions(Options):
     )
     compare_base: bool = option(True, "ask the base model too, where an adapter stands on it")
     limit: int | None = option(None, "most questions on each topic", minimum=1)
-    max_num_seqs: int = option(16, "questions answered at once", minimum=1)
+    max_num_seqs: int = option(64, "questions answered at once", minimum=1)
     seed: int = option(42, "seed of sampling, and of which questions a part of them is", minimum=0)
     output_dir: str | None = option(
         None, "where the scorecard goes; default: eval-<name> beside the checkpoint"
