@@ -95,10 +95,6 @@ class Batch:
         return {row.adapter for row in rows if not row.is_done}
 
     @property
-    def num_waiting(self) -> int:
-        return len(self._arrived) + len(self._waiting)
-
-    @property
     def num_tokens(self) -> int:
         """Those that there is room for in what is kept, and those that rows may come to."""
         speaking = sum(place.most_tokens for place in self._speaking)
