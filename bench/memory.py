@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -56,6 +55,7 @@ def run_here(case: Case) -> dict[str, Any]:
     """In this process: the forecast, then the run and its peak."""
     from selfhood import api
     from selfhood.recipe import Recipe
+    from selfhood.training.memory import peak_resident
 
     with tempfile.TemporaryDirectory() as folder:
         dataset = f"identity#{2 * case.rows}"
@@ -82,13 +82,12 @@ def run_here(case: Case) -> dict[str, Any]:
         )
         assert plan.fit.forecast is not None
         api.train(plan)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         "budget": str(plan.fit.budget),
         "longest": plan.longest,
         "forecast": plan.fit.forecast.total,
         "terms": str(plan.fit.forecast),
-        "measured": peak,
+        "measured": peak_resident(),
     }
 
 

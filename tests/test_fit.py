@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,13 @@ from selfhood.training import fit as fitting
 from selfhood.training import memory
 from selfhood.training.budget import Budget, cheapest
 from selfhood.training.fit import Demand, Room, fit
-from selfhood.training.memory import available, free_memory, left_in_cgroup, resident
+from selfhood.training.memory import (
+    available,
+    free_memory,
+    left_in_cgroup,
+    peak_resident,
+    resident,
+)
 from tests.parity.test_gradient import short_rows
 from tests.tiny import tiny_network
 from tests.tiny_training import tiny_training
@@ -144,6 +152,17 @@ def test_memory_is_read_from_the_system_and_from_a_container(tmp_path: Path) -> 
     (tmp_path / "memory.max").write_text("max\n")
     assert left_in_cgroup(tmp_path) == float("inf")
     assert 0 < resident() < free_memory(CPU)
+
+
+def test_a_peak_is_that_of_the_process_and_not_of_the_one_that_started_it() -> None:
+    held = b"x" * 400_000_000
+    own = peak_resident()
+    question = "from selfhood.training.memory import peak_resident; print(peak_resident())"
+    told = subprocess.run(
+        [sys.executable, "-c", question], capture_output=True, text=True, check=True
+    )
+    assert resident() <= own * 1.01
+    assert 0 < float(told.stdout) < own - len(held) / 4
 
 
 def test_recomputing_keeps_less() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import resource
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from selfhood.files import cannot_write, write_atomic
 from selfhood.recipe import Recipe
 from selfhood.run import Run
 from selfhood.training.dose import Examination
+from selfhood.training.memory import peak_resident
 from selfhood.training.trackers import start_trackers
 
 STEP = "global_step/max_steps"
@@ -228,5 +227,4 @@ def peak_memory_gib(device: torch.device) -> float:
     """Peak memory: the GPU's reserved bytes, or this process's resident set."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device) / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    return peak_resident() / 2**30
