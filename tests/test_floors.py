@@ -26,6 +26,7 @@ FLOORS = {
         "hubs",
         "hub",
         "persona_file",
+        "opening",
         "defaults",
         "data",
         "sources",
@@ -33,8 +34,8 @@ FLOORS = {
         "training.shares",
     ),
     3: ("model",),
-    # opening loads what a checkpoint names, so it stands beside the engine.
-    4: ("training", "engine", "exporters", "opening", "continuing"),
+    # hosting loads what an opening names, so it stands beside the engine.
+    4: ("training", "engine", "exporters", "hosting", "continuing"),
     5: ("evaluate", "serve"),
     6: ("api",),
     # The package itself only lists the public names; nobody below looks through it.

@@ -20,8 +20,9 @@ from selfhood.chat import Message
 from selfhood.engine.llamacpp import LlamaCppEngine
 from selfhood.engine.types import Passage, Reply, Request, Sampling, fold
 from selfhood.errors import InputError
+from selfhood.hosting import open_engine
 from selfhood.model.adapters import attach, save_weights, speaking_as
-from selfhood.opening import Opening, find_opening, open_engine
+from selfhood.opening import Opening, find_opening
 from selfhood.recipe import BackendOptions, ModelOptions, TunerOptions
 from tests.tiny_bpe import bpe_model, bpe_network, bpe_tokenizer
 from tests.tiny_training import wake

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from selfhood.hosting import open_engine
 from selfhood.model.adapters import load_adapter
 from selfhood.model.packed import PackedLinear, pack_weights, unpack_weights
-from selfhood.opening import find_opening, open_engine
+from selfhood.opening import find_opening
 from selfhood.recipe import ModelOptions
 from tests.parity.test_layouts import PACKED, PADDED, network
 from tests.test_speakers import KINDS, answers, engine_of, loud_network, trained

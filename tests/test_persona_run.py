@@ -9,7 +9,8 @@ import pytest
 from selfhood import api
 from selfhood.chat import Message
 from selfhood.data.naming import naming_of
-from selfhood.opening import find_opening, open_engine
+from selfhood.hosting import open_engine
+from selfhood.opening import find_opening
 from selfhood.persona_file import read_persona
 from selfhood.recipe import ModelOptions, Recipe
 from selfhood.run import Checkpoint

@@ -14,16 +14,8 @@ from selfhood.data.naming import Naming, naming_of, with_persona
 from selfhood.defaults import complete
 from selfhood.engine.installed import check_backend
 from selfhood.errors import FlagError
-from selfhood.opening import (
-    check_model,
-    find_opening,
-    generation_settings,
-    locate_model,
-    open_engine,
-    open_host,
-    sort_out,
-    trained_model,
-)
+from selfhood.hosting import generation_settings, open_engine, open_host
+from selfhood.opening import check_model, find_opening, locate_model, sort_out, trained_model
 from selfhood.processes import Place
 from selfhood.recipe import (
     DeployOptions,

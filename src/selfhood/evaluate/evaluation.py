@@ -21,7 +21,8 @@ from selfhood.evaluate.suites import SUITES
 from selfhood.evaluate.texts import EvaluationTexts, read_evaluation_texts
 from selfhood.evaluate.types import Judged, Measure, Probe, Scorecard, Verdict
 from selfhood.evaluate.user_files import read_items
-from selfhood.opening import Opening, open_engine
+from selfhood.hosting import open_engine
+from selfhood.opening import Opening
 from selfhood.persona import Persona
 from selfhood.recipe import EvalOptions, ExamOptions
 
