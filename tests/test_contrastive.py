@@ -12,6 +12,7 @@ from torch import Tensor
 from selfhood import api
 from selfhood.data.encode import Sample
 from selfhood.errors import FlagError
+from selfhood.model.adapters import speaking_as, trainable
 from selfhood.model.tuners.lora import lora_layers
 from selfhood.recipe import Recipe
 from selfhood.training.contrastive import Aiming, Sketch, aim, directions
@@ -112,6 +113,13 @@ def test_a_stays_while_b_learns(tmp_path: Path) -> None:
     after = weights(run.loaded.model, "lora_A")
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert all(each.any() for each in weights(run.loaded.model, "lora_B").values())
+
+
+def test_a_stays_frozen_when_the_base_has_spoken(tmp_path: Path) -> None:
+    run = training(tmp_path)
+    with speaking_as(run.loaded.model, None):
+        pass
+    assert all("lora_B" in name for name, _ in trainable(run.loaded.model))
 
 
 def test_without_an_anchor_there_is_nothing_to_stand_out_from(tmp_path: Path) -> None:

@@ -184,12 +184,23 @@ def speaking_as(model: Any, name: str | None) -> Iterator[None]:
     if not adapters:
         yield
     elif name is None:
-        with model.disable_adapter():
+        with _learning_as_before(model), model.disable_adapter():
             yield
     else:
         if model.active_adapter != name:
             model.set_adapter(name)
         yield
+
+
+@contextlib.contextmanager
+def _learning_as_before(model: Any) -> Iterator[None]:
+    """peft lets all weights of an adapter that comes back learn, also those that were frozen."""
+    before = [(weight, weight.requires_grad) for weight in model.parameters()]
+    try:
+        yield
+    finally:
+        for weight, learns in before:
+            weight.requires_grad_(learns)
 
 
 def trains_own_weights(model: Any) -> bool:
