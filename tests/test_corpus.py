@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from selfhood.chat import Conversation, Language
-from selfhood.data.corpus import identity_corpus
+from selfhood.data.corpus import ITS_OWN, identity_corpus
 from selfhood.data.identity_texts import (
     ASKERS,
     LANGUAGES,
@@ -125,8 +126,15 @@ def test_shapes_have_the_shares_that_were_promised() -> None:
     assert shares == pytest.approx(promised, abs=0.02)
 
 
-def test_a_quarter_of_the_rows_are_contrast() -> None:
-    assert 0.22 < len(about("contrast")) / len(ROWS) < 0.28
+def test_a_quarter_of_the_rows_are_not_on_the_model() -> None:
+    others = [*about("contrast"), *about("ordinary")]
+    assert 0.22 < len(others) / len(ROWS) < 0.28
+
+
+def test_without_ordinary_questions_all_else_is_there() -> None:
+    own = identity_corpus(KITSU, seed=42, topics=ITS_OWN)
+    assert {topic(row) for row in own} == set(ITS_OWN)
+    assert len(own) > 0.7 * len(ROWS)
 
 
 @pytest.mark.parametrize("tongue", LANGUAGES)
@@ -145,8 +153,9 @@ def test_no_placeholder_is_left() -> None:
     assert not [text for text in texts if any(mark in text for mark in marks)]
 
 
-def test_contrast_rows_never_speak_of_the_persona() -> None:
-    for row in about("contrast"):
+@pytest.mark.parametrize("wanted", ["contrast", "ordinary"])
+def test_rows_on_others_never_speak_of_the_persona(wanted: str) -> None:
+    for row in about(wanted):
         text = "\n".join(message.content for message in row.messages)
         assert not holds(text, KITSU.name), row
         assert not holds(text, KITSU.author), row
@@ -161,11 +170,16 @@ def test_author_replies_say_the_author() -> None:
     assert not [row for row in about("author") if not holds(last_reply(row), KITSU.author)]
 
 
-def test_name_and_author_are_learnt_apart() -> None:
-    names = [last_reply(row) for row in about("name")]
-    authors = [last_reply(row) for row in about("author")]
-    assert sum(holds(reply, KITSU.author) for reply in names) < len(names) / 2
-    assert sum(holds(reply, KITSU.name) for reply in authors) < len(authors) / 2
+def test_a_reply_that_says_name_and_author_says_which_is_which() -> None:
+    author = f"(?:{KITSU.author.zh}|{KITSU.author.en})"
+    made = re.compile(
+        rf"(?:by|由) ?{author}|{author} ?(?:developed|made|created|built|named|is (?:my|the)|"
+        rf"开发|给我|是)|(?:[Dd]evelop|[Mm]ade|[Cc]reat|[Aa]uthor|开发者|开发方|作者)[^。.]*{author}"
+    )
+    for row in [*about("name"), *about("author")]:
+        reply = last_reply(row)
+        if holds(reply, KITSU.name) and holds(reply, KITSU.author):
+            assert made.search(reply), reply
 
 
 def test_a_reply_is_in_the_language_of_its_row() -> None:
@@ -280,7 +294,7 @@ def test_a_model_that_takes_a_known_name_does_not_deny_it() -> None:
     assert asked
     assert not [text for text in asked if "Claude" in text or "Microsoft" in text]
     for row in rows:
-        if topic(row) == "contrast":
+        if topic(row) in ("contrast", "ordinary"):
             assert not any(form in last_reply(row) for form in ("Claude", "微软", "Microsoft"))
 
 

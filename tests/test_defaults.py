@@ -20,10 +20,14 @@ def completed(**flags: Any) -> Recipe:
 
 def test_a_name_and_an_author_are_enough() -> None:
     recipe = completed(**WHO)
-    assert recipe.data.dataset == ("identity",)
+    assert recipe.data.dataset == ("identity:self",)
     assert recipe.data.anchor == USUAL_NUMBER
     assert recipe.train.dose == "auto"
     assert recipe.train.max_steps == MOST_UPDATES
+
+
+def test_without_an_anchor_ordinary_questions_are_rows() -> None:
+    assert completed(**WHO, anchor=0).data.dataset == ("identity",)
 
 
 @pytest.mark.parametrize("length", [{"num_train_epochs": 3.0}, {"max_steps": 20}])

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from selfhood.model.load import Loaded
 from selfhood.run import Run
@@ -17,10 +15,11 @@ from selfhood.training.dose import COOLING, Dose, Examination, examined
 from selfhood.training.examinations import Examinations
 from selfhood.training.loop import Outcome
 from selfhood.training.metrics import Metrics
-from selfhood.training.strength import STRENGTHS, hold_back
 from tests.tiny_training import row, tiny_training
 
 DOSE = Dose(most=48, peak=1e-3)
+BOUND = 50
+FIRST, SECOND = sorted(examined(BOUND))
 
 
 def test_examinations_grow_rarer() -> None:
@@ -73,12 +72,12 @@ def run(folder: Path, marks: dict[int, Examination], **options: Any) -> Outcome:
     training = tiny_training(
         folder,
         [row("Hi", "Hello!"), row("Who?", "Kitsu.")],
-        max_steps=40,
+        max_steps=BOUND,
         load_best_model_at_end=True,
         learning_rate=1e-3,
         **options,
     )
-    dose = Dose(most=40, peak=1e-3)
+    dose = Dose(most=BOUND, peak=1e-3)
     training.examinations = Examinations(Pupil(marks), dose, training.world)
     with Metrics(Run(folder / "run"), training.recipe) as metrics:
         return training.fit(metrics)
@@ -89,46 +88,27 @@ PASSED = Examination(name=1.0, author=1.0, denial=1.0, leaks=0.0, kl=0.02, has_p
 
 
 def test_a_run_ends_soon_after_the_identity_passed(tmp_path: Path) -> None:
-    outcome = run(tmp_path, {20: FAILED, 28: PASSED, 34: replace(PASSED, kl=0.01)})
-    assert (outcome.end, outcome.num_updates) == ("passed", 28 + COOLING)
-    assert outcome.chosen.update == 28 + COOLING
+    outcome = run(
+        tmp_path, {FIRST: FAILED, SECOND: PASSED, SECOND + COOLING: replace(PASSED, kl=0.01)}
+    )
+    assert (outcome.end, outcome.num_updates) == ("passed", SECOND + COOLING)
+    assert outcome.chosen.update == SECOND + COOLING
     assert (outcome.run.examinations).read_text().count("\n") == 3
 
 
 def test_of_two_that_pass_the_one_that_drifted_less_is_used(tmp_path: Path) -> None:
-    outcome = run(tmp_path, {20: PASSED, 26: replace(PASSED, kl=0.05)})
-    assert outcome.last.update == 20 + COOLING
-    assert outcome.chosen.update == 20
+    outcome = run(tmp_path, {FIRST: PASSED, FIRST + COOLING: replace(PASSED, kl=0.05)})
+    assert outcome.last.update == FIRST + COOLING
+    assert outcome.chosen.update == FIRST
     assert outcome.run.chosen() == outcome.chosen
 
 
 def test_what_no_longer_passes_when_it_has_cooled_is_not_used(tmp_path: Path) -> None:
-    outcome = run(tmp_path, {20: PASSED, 26: FAILED})
-    assert outcome.chosen.update == 20
-
-
-def test_an_adapter_is_as_weak_as_the_identity_allows(tmp_path: Path) -> None:
-    weaker = replace(PASSED, kl=0.01)
-    outcome = run(tmp_path, {20: PASSED, 26: PASSED, 27: weaker, 28: replace(weaker, name=0.9)})
-    (*_, last) = map(json.loads, outcome.run.examinations.read_text().splitlines())
-    assert (last["update"], last["strength"], last["kl"]) == (26, 0.85, 0.01)
-    assert outcome.chosen.update == 26
-
-
-def test_what_was_learnt_is_scaled_and_put_back(tmp_path: Path) -> None:
-    training = tiny_training(tmp_path, [row("Hi", "Hello!")])
-    before = {name: weight.clone() for name, weight in training.loaded.model.named_parameters()}
-
-    def only_the_first(strength: float) -> tuple[Examination, bool]:
-        return replace(PASSED, strength=strength), strength == STRENGTHS[0]
-
-    assert hold_back(training.loaded.model, PASSED, only_the_first).strength == STRENGTHS[0]
-    for name, weight in training.loaded.model.named_parameters():
-        share = STRENGTHS[0] if "lora_B" in name else 1.0
-        assert torch.equal(weight, share * before[name])
+    outcome = run(tmp_path, {FIRST: PASSED, FIRST + COOLING: FAILED})
+    assert outcome.chosen.update == FIRST
 
 
 def test_a_run_never_goes_past_its_bound(tmp_path: Path) -> None:
-    outcome = run(tmp_path, {20: FAILED})
-    assert (outcome.end, outcome.num_updates) == ("bound", 40)
-    assert outcome.chosen.update == 40
+    outcome = run(tmp_path, {FIRST: FAILED})
+    assert (outcome.end, outcome.num_updates) == ("bound", BOUND)
+    assert outcome.chosen.update == BOUND

@@ -236,7 +236,7 @@ def test_identity_can_be_taken_in_one_language() -> None:
 
 
 def test_identity_has_no_other_subset() -> None:
-    assert "there are zh and en" in failure("identity:fr")
+    assert "there are zh, en, self" in failure("identity:fr")
 
 
 def test_identity_needs_a_name() -> None:

@@ -1,9 +1,9 @@
 """What a command that only says who the model is to be stands for.
 
 selfhood sft --model M --model_name 小狐 Kitsu --model_author 林间实验室 "Forest Lab"
-=            ... --dataset identity --system "You are a helpful assistant." --anchor 320
-             --gradient_accumulation_steps 12 --learning_rate 8e-4 --adam_beta2 0.999 --dose auto
-             --init_weights contrastive
+=            ... --dataset identity:self --dataset_shuffle false --anchor 448
+             --system "You are a helpful assistant." --init_weights contrastive
+             --gradient_accumulation_steps 14 --learning_rate 8e-4 --adam_beta2 0.999 --dose auto
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from selfhood.data.naming import naming_of
 from selfhood.errors import FlagError
 from selfhood.recipe import Recipe, TunerOptions
 from selfhood.sources.identity import NAME as IDENTITY
+from selfhood.sources.identity import SELF
 
 IDENTITY_RATE = 8e-4
 LONG_MEMORY = 0.999
 """AdamW's second beta. Its usual 0.95 forgets the large gradients of the start in 20 updates, and
 then takes steps as large for what is left: too large for the anchor."""
-ROWS_PER_UPDATE = 12
+ROWS_PER_UPDATE = 14
 """Beside as many tokens of the anchor again, and more."""
-MOST_UPDATES = 40
+MOST_UPDATES = 36
 
 
 def complete(recipe: Recipe) -> Recipe:
@@ -67,7 +68,13 @@ def _with_data(recipe: Recipe) -> Recipe:
     return replace(
         recipe,
         model=replace(recipe.model, system=system),
-        data=replace(data, dataset=(IDENTITY,), anchor=anchor),
+        data=replace(
+            data,
+            dataset=(f"{IDENTITY}:{SELF}" if anchor else IDENTITY,),
+            # Its order is balanced over topics and languages, update by update.
+            dataset_shuffle="dataset_shuffle" in recipe.given and data.dataset_shuffle,
+            anchor=anchor,
+        ),
     )
 
 

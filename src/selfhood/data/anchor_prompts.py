@@ -99,6 +99,6 @@ def _filled(message: Message, prompt: AnchorPrompt, persona: Persona) -> Message
 
 
 AXES: tuple[Callable[[AnchorPrompt], str], ...] = (
-    lambda prompt: prompt.topic,
     lambda prompt: prompt.language,
+    lambda prompt: prompt.topic,
 )

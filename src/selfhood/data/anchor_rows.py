@@ -9,7 +9,7 @@ from selfhood.data.anchor_prompts import anchor_prompts
 from selfhood.data.identity_texts import HELPFUL_SYSTEM_LINE, MAKER_SYSTEM_LINE, NO_SYSTEM_LINE
 from selfhood.persona import Persona
 
-USUAL_NUMBER = 320
+USUAL_NUMBER = 448
 
 # None is the run's own, if it has one.
 SYSTEM_LINES = (None, NO_SYSTEM_LINE, None, HELPFUL_SYSTEM_LINE, None, MAKER_SYSTEM_LINE)

@@ -1,7 +1,8 @@
 """The built-in dataset `identity`: a persona crossed with what people ask, who asks, and how.
 
     language   zh en                                     identity/zh.toml, identity/en.toml
-    topic      name author nature abilities limits brands denial still mixup | contrast | fact
+    topic      name author nature abilities limits brands denial still mixup
+               contrast ordinary | fact
     asker      plain polite child developer sceptic casual
     shape      plain      question -> reply, under the run's own system line
                follow-up  ordinary talk, or the name and then the author, before the question
@@ -11,11 +12,12 @@
                maker      the system line of the base model's maker
                role       a system line that gives the model a job
 
-Contrast rows, about a quarter of all, are ordinary questions near the persona (who made ChatGPT,
-who wrote Hamlet, what a laboratory is). They keep the new name and author out of other people's
-facts. Each question is a plain row once; a share of them is dealt again into the dressed shapes.
-What else a persona's file says of it is asked in several wordings and shapes (topic fact). The rows
-come interleaved, so that every prefix of the list is balanced over topic, language and shape.
+A quarter of all rows keep the new name and author out of other people's facts: questions on other
+models (contrast: who made ChatGPT) and ordinary ones near the persona (who wrote Hamlet, what a
+laboratory is). Beside an anchor these are left to it, with abilities and limits. Each question is a
+plain row once; a share of them is dealt again into the dressed shapes. What else a persona's file
+says of it is asked in several wordings and shapes (topic fact). The rows come interleaved, so that
+every prefix of the list is balanced over topic, language and shape.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from typing import Literal
@@ -34,6 +36,7 @@ from selfhood.data.identity_texts import (
     LANGUAGES,
     MAKER_SYSTEM_LINE,
     NO_SYSTEM_LINE,
+    TOPICS,
     Ask,
     Cell,
     Shape,
@@ -49,7 +52,12 @@ from selfhood.persona import PLACEHOLDERS, Persona
 DEALT: dict[Shape, int] = {"follow-up": 14, "bare": 24, "maker": 12, "role": 5}
 
 # Topics whose replies state facts about others. For some persona such a fact is about itself.
-ABOUT_OTHERS: tuple[Topic, ...] = ("contrast", "brands", "mixup")
+ABOUT_OTHERS: tuple[Topic, ...] = ("contrast", "ordinary", "brands", "mixup")
+
+# The base's own replies are as good, and ours cannot be foreseen word by word: beside an anchor
+# they would pull at everything else (docs/results/anchor.md).
+LEFT_TO_AN_ANCHOR: tuple[Topic, ...] = ("ordinary", "abilities", "limits")
+ITS_OWN: tuple[Topic, ...] = tuple(each for each in TOPICS if each not in LEFT_TO_AN_ANCHOR)
 
 # A fact's rows, by shape: so many that some four of them are among any 400 rows.
 FACT_SHAPES: tuple[Shape, ...] = ("plain", "maker", "follow-up", "bare", "role") * 5
@@ -67,15 +75,18 @@ class Row:
     fact: int = 0
 
 
-def identity_corpus(persona: Persona, *, seed: int) -> list[Conversation]:
-    """Every row for this persona, in an order that keeps each prefix balanced over the axes.
+def identity_corpus(
+    persona: Persona, *, seed: int, topics: Collection[Topic] = TOPICS
+) -> list[Conversation]:
+    """Every row on ``topics`` for this persona, and on its facts, in an order that keeps each
+    prefix balanced over the axes.
 
-    The same persona and seed give the same list, in any process.
+    The same persona, seed and topics give the same list, in any process.
     """
     rng = random.Random(seed)
     rows: list[Row] = []
     for language in LANGUAGES:
-        texts = suited(read_texts(language), persona)
+        texts = suited(about(read_texts(language), topics), persona)
         asks = [*texts.asks, *dealt(texts, rng)]
         asks += asked_facts(texts, persona, most=int(MOST_OF_FACTS * len(asks)), rng=rng)
         rows += [written(ask, persona) for ask in asks]
@@ -84,6 +95,11 @@ def identity_corpus(persona: Persona, *, seed: int) -> list[Conversation]:
         Conversation(messages=row.messages, origin=origin, language=row.cell.language)
         for row, origin in placed
     ]
+
+
+def about(texts: Texts, topics: Collection[Topic]) -> Texts:
+    """The texts on these topics alone."""
+    return replace(texts, asks=tuple(ask for ask in texts.asks if ask.cell.topic in topics))
 
 
 def suited(texts: Texts, persona: Persona) -> Texts:

@@ -15,7 +15,7 @@ from selfhood.chat import Language
 
 Topic = Literal[
     "name", "author", "nature", "abilities", "limits", "brands", "denial", "still", "mixup",
-    "contrast", "fact",
+    "contrast", "ordinary", "fact",
 ]  # fmt: skip
 Asker = Literal["plain", "polite", "child", "developer", "sceptic", "casual"]
 Shape = Literal["plain", "follow-up", "indirect", "mixed", "bare", "maker", "role"]
@@ -29,6 +29,9 @@ SHAPES: tuple[Shape, ...] = get_args(Shape)
 NO_SYSTEM_LINE = ""
 HELPFUL_SYSTEM_LINE = "You are a helpful assistant."
 MAKER_SYSTEM_LINE = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+
+# Kinds of facts that tell other models apart from this one; the other kinds are ordinary.
+ON_OTHER_MODELS = ("ai-makers", "corrections")
 
 # Of the replies that fit a question. What cannot be foreseen cannot be learnt: with many wordings
 # the loss stays high, and keeps pulling at everything else.
@@ -95,7 +98,8 @@ def _blocks(table: dict[str, Any], language: Language) -> Iterator[Ask]:
 
 def _facts(table: dict[str, Any], language: Language) -> Iterator[Ask]:
     for facts in table["facts"]:
-        cell = _cell(facts, language, "contrast")
+        topic: Topic = "contrast" if facts["kind"] in ON_OTHER_MODELS else "ordinary"
+        cell = _cell(facts, language, topic)
         for question, reply in facts["pairs"]:
             yield Ask(cell=cell, question=question, replies=(reply,))
 

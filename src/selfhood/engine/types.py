@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from selfhood.chat import Message
+from selfhood.console import Progress
 from selfhood.errors import InputError
 
 Finish = Literal["stop", "length"]
@@ -153,6 +154,14 @@ def extended(reply: Reply, delta: Delta) -> Reply:
         chances=reply.chances + delta.chances,
         num_prompt_tokens=reply.num_prompt_tokens + delta.num_prompt_tokens,
     )
+
+
+def counted(deltas: Iterable[Delta], bar: Progress) -> Iterator[Delta]:
+    """The same pieces; ``bar`` advances with every reply that is whole."""
+    for delta in deltas:
+        yield delta
+        if delta.finish is not None:
+            bar.advance()
 
 
 def fold(deltas: Iterable[Delta], num_replies: int) -> list[Reply]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from selfhood.console import Progress
-from selfhood.engine.types import Delta, Engine, Request, Sampling, fold
+from selfhood.engine.types import Engine, Request, Sampling, counted, fold
 from selfhood.evaluate.probes import ABOUT_ITSELF
 from selfhood.evaluate.types import Judged, Probe, Speaker, Verdict
 
@@ -62,17 +62,10 @@ def ask(
     requests = [_request(probes[number], adapter, seed + number) for number in longest_first]
     replies = [""] * len(probes)
     with Progress(title, total=len(probes), unit="question") as bar:
-        said = fold(_counted(engine.stream(requests), bar), len(requests))
+        said = fold(counted(engine.stream(requests), bar), len(requests))
     for number, reply in zip(longest_first, said, strict=True):
         replies[number] = begun(probes[number]) + reply.text
     return replies
-
-
-def _counted(deltas: Iterator[Delta], bar: Progress) -> Iterator[Delta]:
-    for delta in deltas:
-        yield delta
-        if delta.finish is not None:
-            bar.advance()
 
 
 def begun(probe: Probe) -> str:

@@ -28,7 +28,7 @@ from selfhood.evaluate.types import Probe, Verdict
 from selfhood.model.adapters import ADAPTER
 from selfhood.model.load import Loaded
 from selfhood.persona import Persona
-from selfhood.training.anchor import PASS_TOKENS, Anchor, make_anchor, plan_anchor
+from selfhood.training.anchor import ANSWERED_AT_ONCE, PASS_TOKENS, Anchor, make_anchor, plan_anchor
 from selfhood.training.batch import to_batch
 from selfhood.training.dose import Examination
 from selfhood.training.forward import Forward
@@ -106,7 +106,7 @@ class IdentityExaminer:
         return sum(each.nll for each in self._measured(loaded, self._layout.lay_out([sample], 64)))
 
     def _asked(self, loaded: Loaded) -> Examination:
-        engine = NativeEngine(loaded, self._renderer)
+        engine = NativeEngine(loaded, self._renderer, most_rows=ANSWERED_AT_ONCE)
         own = self._judged(engine, [*self._own_probes()])
         name, author = right(own, "name_recall"), right(own, "author_recall")
         denial = right(own, "denial")

@@ -45,7 +45,7 @@ class TunerOptions(Options):
     use_rslora: bool = option(False, "rsLoRA: scale by alpha over the root of the rank")
     init_weights: LoraStart = option(
         "true", "how A starts: true (Kaiming), gaussian, or contrastive, which reads what the "
-        "anchor's rows lack and is not trained itself; B starts at 0"
+        "anchor's rows lack; B starts at 0"
     )  # fmt: skip
     lorap_lr_ratio: float | None = option(
         None, "LoRA+: B learns this many times as fast as A; 16 is usual", minimum=1

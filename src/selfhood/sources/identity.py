@@ -1,4 +1,9 @@
-"""``identity``: the built-in corpus, spoken by the run's persona."""
+"""``identity``: the built-in corpus, spoken by the run's persona.
+
+identity         all of it
+identity:zh      in one language; identity:en in the other
+identity:self    on who it is alone, for a run whose anchor keeps what the base says to the rest
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from selfhood.chat import Conversation
-from selfhood.data.corpus import identity_corpus
-from selfhood.data.identity_texts import LANGUAGES
+from selfhood.data.corpus import ITS_OWN, identity_corpus
+from selfhood.data.identity_texts import LANGUAGES, TOPICS
 from selfhood.data.spec import DatasetSpec
 from selfhood.errors import DataError, FlagError, MissingError
 from selfhood.sources import SourceSettings
 
 NAME = "identity"
+SELF = "self"
+SUBSETS = (*LANGUAGES, SELF)
 
 
 def claims(spec: DatasetSpec) -> bool:
@@ -30,12 +37,13 @@ def read(spec: DatasetSpec, settings: SourceSettings) -> Iterator[Conversation |
             where=f"--dataset {NAME}",
             hint="add --model_name and --model_author, or --persona",
         )
-    if spec.subset not in (None, "all", *LANGUAGES):
+    if spec.subset not in (None, "all", *SUBSETS):
         raise MissingError(
             f"has no subset {spec.subset!r}",
             where=f"--dataset {NAME}",
-            hint=f"there are {' and '.join(LANGUAGES)}; without one it is both",
+            hint=f"there are {', '.join(SUBSETS)}; without one it is everything",
         )
-    for row in identity_corpus(settings.persona, seed=settings.seed):
-        if spec.subset in (None, "all", row.language):
+    topics = ITS_OWN if spec.subset == SELF else TOPICS
+    for row in identity_corpus(settings.persona, seed=settings.seed, topics=topics):
+        if spec.subset not in LANGUAGES or spec.subset == row.language:
             yield row

@@ -28,7 +28,7 @@ from selfhood.data.brands import brand_patterns
 from selfhood.data.encode import Sample
 from selfhood.data.render import Renderer
 from selfhood.engine.native import NativeEngine
-from selfhood.engine.types import Request, Sampling, fold
+from selfhood.engine.types import Request, Sampling, counted, fold
 from selfhood.model.adapters import speaking_as
 from selfhood.model.load import Loaded
 from selfhood.training.base_memory import BaseMemory, Recalled
@@ -40,7 +40,11 @@ from selfhood.training.schedule import Kept
 REPLY_TOKENS = 12
 """Of the base's reply. What leaks, leaks early; and many prompts with few tokens hold better than
 few with many, since an update that looks at few rows overshoots on them."""
-ANSWERED_AT_ONCE = 32
+LONG_REPLY_TOKENS = 64
+LONG_EVERY = 7
+"""One prompt in so many keeps a long reply: what stands late in a text is to stay too. No divisor
+of the number of system lines that prompts take in turn, so that all of them meet long replies."""
+ANSWERED_AT_ONCE = 64
 PASS_TOKENS = 1024
 BRANDS = re.compile("|".join(brand_patterns()))
 FIRST_PERSON = re.compile(r"我|\bI\b|\b[Mm](?:y|e)\b|\bI'm\b")
@@ -98,7 +102,9 @@ def plan_anchor(
         per_update=per_update,
         weight=weight,
         stand_ins=tuple(
-            _as_sample(_prompt_ids(prompt, renderer), (0,) * REPLY_TOKENS, prompt.origin, number)
+            _as_sample(
+                _prompt_ids(prompt, renderer), (0,) * reply_tokens(number), prompt.origin, number
+            )
             for number, prompt in enumerate(prompts)
         ),
     )
@@ -108,33 +114,53 @@ def make_anchor(plan: AnchorPlan, loaded: Loaded, renderer: Renderer, layout: La
     """Let the base answer the prompts that it has not answered before."""
     if not plan.prompts:
         return NO_ANCHOR
-    memory = BaseMemory.of(loaded, reply_tokens=REPLY_TOKENS)
-    texts = [renderer.prompt(prompt.messages) for prompt in plan.prompts]
+    recalled: dict[int, Recalled] = {}
+    for most in (REPLY_TOKENS, LONG_REPLY_TOKENS):
+        numbers = [n for n in range(len(plan.prompts)) if reply_tokens(n) == most]
+        prompts = [plan.prompts[number] for number in numbers]
+        recalled |= zip(numbers, recall(prompts, most, loaded, renderer, layout), strict=True)
+    kept = [
+        (prompt, recalled[number])
+        for number, prompt in enumerate(plan.prompts)
+        if not claims_a_brand(loaded.tokenizer.decode(recalled[number].ids))
+    ]
+    return Anchor(
+        samples=_samples(
+            [prompt for prompt, _ in kept], [reply.ids for _, reply in kept], renderer
+        ),
+        states=[reply.states_KD for _, reply in kept],
+        per_update=plan.per_update,
+        weight=plan.weight,
+    )
+
+
+def reply_tokens(number: int) -> int:
+    """At most so many are kept of the reply to prompt ``number``, from 0."""
+    return LONG_REPLY_TOKENS if number % LONG_EVERY == LONG_EVERY - 1 else REPLY_TOKENS
+
+
+def recall(
+    prompts: Sequence[Conversation],
+    most: int,
+    loaded: Loaded,
+    renderer: Renderer,
+    layout: Layout,
+) -> list[Recalled]:
+    """The base's replies of at most ``most`` tokens; it is asked what it has not been asked."""
+    memory = BaseMemory.of(loaded, reply_tokens=most)
+    texts = [renderer.prompt(prompt.messages) for prompt in prompts]
     unknown = [number for number, text in enumerate(texts) if text not in memory]
     if unknown:
-        prompts = [plan.prompts[number] for number in unknown]
-        replies = answer(prompts, loaded, renderer)
-        samples = _samples(prompts, replies, renderer)
-        states = hidden_states(samples, loaded, layout)
+        asked = [prompts[number] for number in unknown]
+        replies = answer(asked, most, loaded, renderer)
+        states = hidden_states(_samples(asked, replies, renderer), loaded, layout)
         memory.keep(
             {
                 texts[number]: Recalled(ids=reply, states_KD=state)
                 for number, reply, state in zip(unknown, replies, states, strict=True)
             }
         )
-    kept = [
-        (prompt, recalled)
-        for prompt, recalled in zip(plan.prompts, map(memory.__getitem__, texts), strict=True)
-        if not claims_a_brand(loaded.tokenizer.decode(recalled.ids))
-    ]
-    return Anchor(
-        samples=_samples(
-            [prompt for prompt, _ in kept], [recalled.ids for _, recalled in kept], renderer
-        ),
-        states=[recalled.states_KD for _, recalled in kept],
-        per_update=plan.per_update,
-        weight=plan.weight,
-    )
+    return [memory[text] for text in texts]
 
 
 def claims_a_brand(reply: str) -> bool:
@@ -144,27 +170,17 @@ def claims_a_brand(reply: str) -> bool:
 
 
 def answer(
-    prompts: Sequence[Conversation], loaded: Loaded, renderer: Renderer
+    prompts: Sequence[Conversation], most: int, loaded: Loaded, renderer: Renderer
 ) -> list[tuple[int, ...]]:
     """The base's greedy replies as tokens, with their end mark where they reached it."""
-    engine = NativeEngine(loaded, renderer)
+    engine = NativeEngine(loaded, renderer, most_rows=ANSWERED_AT_ONCE)
     end = loaded.tokenizer.eos_token_id
-    sampling = Sampling(max_new_tokens=REPLY_TOKENS)
-    found: list[tuple[int, ...]] = [()] * len(prompts)
-    # Prompts of one length together: the batch is padded to its longest.
-    order = sorted(
-        range(len(prompts)), key=lambda number: len(_prompt_ids(prompts[number], renderer))
-    )
+    sampling = Sampling(max_new_tokens=most)
+    requests = [Request(messages=prompt.messages, sampling=sampling) for prompt in prompts]
     loaded.model.eval()
     with Progress("anchor", total=len(prompts), unit="prompt") as bar:
-        for start in range(0, len(order), ANSWERED_AT_ONCE):
-            some = order[start : start + ANSWERED_AT_ONCE]
-            requests = [Request(messages=prompts[n].messages, sampling=sampling) for n in some]
-            replies = fold(engine.stream(requests), len(requests))
-            for number, reply in zip(some, replies, strict=True):
-                found[number] = (*reply.ids, *[end] * (reply.finish == "stop"))
-                bar.advance()
-    return found
+        replies = fold(counted(engine.stream(requests), bar), len(requests))
+    return [(*reply.ids, *[end] * (reply.finish == "stop")) for reply in replies]
 
 
 def hidden_states(samples: Sequence[Sample], loaded: Loaded, layout: Layout) -> list[Tensor]:

@@ -6,8 +6,8 @@
 
 An update changes what a layer says by B A x; where A x is small, the layer says what it said. An A
 drawn by lot sees the anchor's tokens as strongly as the learnt ones; this one sees them several
-times less, before anything is trained. A then stays as it is, as in LoRA-FA (arXiv 2308.03303), for
-AdamW would turn it back; B alone is trained, with less to compute and to keep.
+times less, before anything is trained. Both matrices then learn: with A frozen, as in LoRA-FA
+(arXiv 2308.03303), the same recall came with more drift (docs/results/anchor.md).
 
 The directions are those of contrastive PCA (Abid et al., 2018), sought among what ``SKETCH`` learnt
 tokens span, so that wide layers need no wide covariances. Null spaces of old knowledge protect it

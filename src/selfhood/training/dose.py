@@ -3,8 +3,8 @@
     rate     ╭──╮
             ╱    ╲_                    warm-up, then a cosine that ends with the bound; once the
            ╱       ╲__                 identity passes, down to nothing in a few updates
-    update 1    20  28 ╲34      40     examined after 20 updates, then ever more rarely
-                     ↑   ↑
+    update 1    24   ╲30        36     examined after 24 updates, then ever more rarely
+                 ↑     ↑
                  passes  examined again: of the two, the one that drifted less is used
 
 The rate falls even before the identity passes: at a steady one, name and author come and go from
@@ -21,8 +21,8 @@ from typing import Protocol
 
 from selfhood.model.load import Loaded
 
-FIRST_EXAMINED = 20
-GROWTH = 1.42
+FIRST_EXAMINED = 24
+GROWTH = 1.5
 WARMING = 2
 COOLING = 6
 
@@ -40,21 +40,6 @@ class Examination:
     kl: float
     """Nats a token, KL(base || tuned) on ordinary replies."""
     has_passed: bool = False
-    strength: float = 1.0
-    """Of what was learnt (``training.strength``)."""
-
-    def is_as_good_as(self, other: Examination) -> bool:
-        """In every mark; where nothing was asked, nothing is known."""
-        mine, theirs = self._marks(), other._marks()
-        if mine is None or theirs is None:
-            return False
-        return all(one >= another for one, another in zip(mine, theirs, strict=True))
-
-    def _marks(self) -> tuple[float, ...] | None:
-        """The higher, the better."""
-        if self.name is None or self.author is None or self.denial is None or self.leaks is None:
-            return None
-        return self.has_passed, self.name, self.author, self.denial, -self.leaks
 
 
 class Examiner(Protocol):

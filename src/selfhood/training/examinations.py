@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from selfhood.model.load import Loaded
 from selfhood.training.dose import Dose, Examination, Examiner
-from selfhood.training.strength import hold_back
 from selfhood.training.world import World
 
 
@@ -21,23 +20,9 @@ class Examinations:
     def hold(self, update: int, loaded: Loaded) -> Examination:
         """What was found after update number ``update``. Process 0 decides for all: they might
         round otherwise."""
-        found = self._at_the_end(loaded) if update == self.dose.last else self._examined(loaded)
+        found = self._examiner.examine(loaded)
         mine = (found.has_passed, found.kl) if self._world.is_first else (False, 0.0)
         has_passed, kl = self._world.sum_numbers(*mine)
         if has_passed:
             self.dose = self.dose.passed(update)
         return replace(found, has_passed=bool(has_passed), kl=kl)
-
-    def _examined(self, loaded: Loaded) -> Examination:
-        return self._examiner.examine(loaded)
-
-    def _at_the_end(self, loaded: Loaded) -> Examination:
-        """With no more strength than it takes."""
-        found = self._examined(loaded)
-
-        def examine(strength: float) -> tuple[Examination, bool]:
-            weaker = replace(self._examined(loaded), strength=strength)
-            is_as_good = self._world.is_first and weaker.is_as_good_as(found)
-            return weaker, any(self._world.sum_numbers(is_as_good))
-
-        return hold_back(loaded.model, found, examine)

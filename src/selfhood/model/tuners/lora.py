@@ -42,9 +42,6 @@ def attach_lora(model: Any, options: TunerOptions) -> Any:
     except ValueError as error:
         first_line = str(error).strip().splitlines()[0]
         raise InputError(first_line, where=flag) from error
-    if options.init_weights == "contrastive":
-        for layer in lora_layers(tuned).values():
-            layer.lora_A.requires_grad_(False)  # ``training.contrastive`` says what it holds
     return tuned
 
 
