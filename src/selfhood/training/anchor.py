@@ -42,8 +42,8 @@ REPLY_TOKENS = 12
 few with many, since an update that looks at few rows overshoots on them."""
 LONG_REPLY_TOKENS = 64
 LONG_EVERY = 7
-"""One prompt in so many keeps a long reply: what stands late in a text is to stay too. No divisor
-of the number of system lines that prompts take in turn, so that all of them meet long replies."""
+"""One prompt in so many keeps a long reply: what stands late in a text is to stay too. It shares no
+divisor with the number of system lines that prompts take in turn, so each line has long replies."""
 ANSWERED_AT_ONCE = 64
 PASS_TOKENS = 1024
 BRANDS = re.compile("|".join(brand_patterns()))
