@@ -94,7 +94,7 @@ def kill_and_go_on(command: list[str], folder: Path, num_kills: int) -> None:
             words += ["--resume_from_checkpoint", "true"]
         child = start(words)
         child.join(timeout=generator.uniform(0.1, LONGEST_LIFE))
-        if child.is_alive():
+        if killed := child.is_alive():
             child.kill()
             child.join()
             num_hits += 1
@@ -105,7 +105,8 @@ def kill_and_go_on(command: list[str], folder: Path, num_kills: int) -> None:
         if newest == NUM_UPDATES:
             (run,) = runs(output)
             assert adapter(run) == expected
-            assert not list(run.path.glob(".*.tmp"))
+            # One that is killed after its last checkpoint has had no time to tidy up.
+            assert killed or not list(run.path.glob(".*.tmp"))
             output, newest = folder / f"cut-{num_hits}-{time.monotonic_ns()}", 0
     if newest:
         finish([*command, "--output_dir", str(output), "--resume_from_checkpoint", "true"])
