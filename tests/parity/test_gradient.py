@@ -213,7 +213,10 @@ def test_the_lean_layer_computes_what_peft_computes(dropout: float, tmp_path: Pa
 
 
 @pytest.mark.parametrize("attention", ["eager", NAME])
-def test_the_gradient_is_exact_with_other_attention(attention: str, tmp_path: Path) -> None:
+def test_the_gradient_is_exact_with_other_attention(
+    attention: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("selfhood.model.attention.BLOCK", 16)
     register()
     network = tiny_network()
     network.set_attn_implementation(attention)

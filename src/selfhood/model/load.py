@@ -81,7 +81,7 @@ def load_model(
     device = device or best_device()
     options: dict[str, Any] = {
         "dtype": wanted,
-        "attn_implementation": attention or usual_attention(load_config(path), device, wanted),
+        "attn_implementation": attention or usual_attention(load_config(path), device),
     }
     try:
         if path.is_file():
@@ -119,11 +119,11 @@ def load_model(
     )
 
 
-def usual_attention(config: Any, device: torch.device, dtype: torch.dtype) -> str:
+def usual_attention(config: Any, device: torch.device) -> str:
     """The fastest here that the model takes, as transformers knows it by name."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    if device.type == "cpu" and dtype == torch.bfloat16:
+    if device.type == "cpu":
         network = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
         if not getattr(network, "_supports_attention_backend", False):
             return "sdpa"
