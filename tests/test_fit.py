@@ -89,7 +89,7 @@ def test_a_real_pass_keeps_what_was_counted(tmp_path: Path) -> None:
 
 
 def demand(longest: int = 100, update: int = 1600) -> Demand:
-    return Demand(longest=longest, update=update, cost=lambda tokens: 1000)
+    return Demand(longest=longest, update=update, passes=lambda tokens: [250] * 4)
 
 
 def fitted(monkeypatch: pytest.MonkeyPatch, free: float, rows: Demand, **flags: Any) -> Any:
@@ -135,9 +135,13 @@ def test_wishes_are_followed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_long_common_beginning_makes_passes_larger() -> None:
     """Sixteen rows of 60 tokens that share 300: small passes would compute those often."""
-    costs = {256: 16 * 360, 512: 6 * 300 + 960, 1024: 2 * 300 + 960, 2048: 300 + 960}
-    assert cheapest(tuple(costs), costs.__getitem__) == 2048
-    assert cheapest((256, 512), lambda tokens: 1000 - tokens // 100) == 256
+    passes = {256: 16 * [360], 512: 5 * [480] + [360], 1024: [1020, 540], 2048: [1260]}
+    assert cheapest(tuple(passes), passes.__getitem__) == 2048
+
+
+def test_passes_grow_while_fewer_of_them_are_worth_it() -> None:
+    assert cheapest((256, 512), lambda budget: [250]) == 256
+    assert cheapest((256, 512, 1024, 2048), lambda budget: 4096 // budget * [budget]) == 1024
 
 
 def test_memory_is_read_from_the_system_and_from_a_container(tmp_path: Path) -> None:

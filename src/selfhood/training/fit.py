@@ -42,12 +42,12 @@ class Fit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """What the rows ask for: ``cost`` is the tokens computed in an update under a token budget,
-    ``update`` those of the largest one."""
+    """What the rows ask for: ``passes`` are the tokens of each pass of an update under a token
+    budget, ``update`` those of the largest one."""
 
     longest: int
     update: int
-    cost: Callable[[int], int]
+    passes: Callable[[int], Sequence[int]]
 
 
 def fit(recipe: Recipe, config: Any, demand: Demand, device: torch.device) -> Fit:
@@ -90,7 +90,7 @@ def _choices(
     """Token budgets, the best first."""
     if recipe.train.token_budget is not None:
         return (recipe.train.token_budget,)
-    best = cheapest(worthwhile(device, dtype), demand.cost)
+    best = cheapest(worthwhile(device, dtype), demand.passes)
     return tuple(_halved(best))
 
 

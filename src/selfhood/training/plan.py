@@ -164,10 +164,10 @@ def _demand(
     share = shares([*first, *anchor.rows(1)], num_processes)[0]
     longest = max([encoded.longest, *(len(sample.ids) for sample in anchor.stand_ins)])
 
-    def cost(tokens: int) -> int:
-        return sum(each.num_tokens for each in layout.lay_out(share, tokens))
+    def passes(tokens: int) -> list[int]:
+        return [each.num_tokens for each in layout.lay_out(share, tokens)]
 
-    return Demand(longest=longest, update=len(share) * longest, cost=cost)
+    return Demand(longest=longest, update=len(share) * longest, passes=passes)
 
 
 def _encode(rows: Rows, renderer: Renderer, recipe: Recipe, config: Any) -> Encoded:
