@@ -13,6 +13,7 @@ from selfhood.data.mixture import read_mixture
 from selfhood.data.naming import Naming, naming_of, with_persona
 from selfhood.defaults import complete
 from selfhood.engine.installed import check_backend
+from selfhood.engine.types import MOST_AT_ONCE
 from selfhood.errors import FlagError
 from selfhood.hosting import generation_settings, open_engine, open_host
 from selfhood.opening import check_model, find_opening, locate_model, sort_out, trained_model
@@ -103,7 +104,9 @@ def load(options: ModelOptions) -> NativeEngine:
     return open_engine(find_opening(options))
 
 
-def connect(model: ModelOptions, remote: RemoteOptions, most_at_once: int = 16) -> OpenAIEngine:
+def connect(
+    model: ModelOptions, remote: RemoteOptions, most_at_once: int = MOST_AT_ONCE
+) -> OpenAIEngine:
     """The server at ``--url``, which knows ``--model`` by that name and is asked no more than so
     much at once."""
     if remote.url is None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selfhood.engine.types import MOST_AT_ONCE
 from selfhood.opening import Opening
 from selfhood.recipe import BackendOptions
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 ROOM = 0.9  # of the memory there is; the rest is for caches of keys and values
 
 
-def open_engine(opening: Opening, *, most_rows: int = 16) -> NativeEngine:
+def open_engine(opening: Opening, *, most_rows: int = MOST_AT_ONCE) -> NativeEngine:
     """Load the model and its adapters; each adapter answers under its name, and ``most_rows``
     requests are answered at once."""
     from selfhood.data.render import Renderer

@@ -22,13 +22,20 @@ from selfhood.engine.reading import VIRTUAL, reader_of
 from selfhood.engine.row import Inbox, Row
 from selfhood.engine.scorer import Scorer
 from selfhood.engine.turns import Turns
-from selfhood.engine.types import Chance, Delta, Passage, Request, Text, check_speaker
+from selfhood.engine.types import (
+    MOST_AT_ONCE,
+    Chance,
+    Delta,
+    Passage,
+    Request,
+    Text,
+    check_speaker,
+)
 from selfhood.errors import InputError
 from selfhood.model.adapters import load_adapter, remove_adapter
 from selfhood.model.load import Loaded, context_length
 from selfhood.model.tuners.prompt import num_virtual_tokens
 
-MOST_ROWS = 16
 MOST_TOKENS = 32768  # in all caches together; of a 0.5B model that is 0.4 GB, of a 7B 1.8 GB
 
 
@@ -40,7 +47,7 @@ class NativeEngine:
         loaded: Loaded,
         renderer: Renderer,
         *,
-        most_rows: int = MOST_ROWS,
+        most_rows: int = MOST_AT_ONCE,
         most_tokens: int = MOST_TOKENS,
     ) -> None:
         self.loaded = loaded

@@ -12,7 +12,7 @@ from typing import Any
 
 from selfhood.chat import Message
 from selfhood.engine.together import together
-from selfhood.engine.types import Chance, Delta, Finish, Passage, Request
+from selfhood.engine.types import MOST_AT_ONCE, Chance, Delta, Finish, Passage, Request
 from selfhood.engine.wire import Hangup, Wire
 from selfhood.errors import InputError, SelfhoodError
 
@@ -29,7 +29,7 @@ class OpenAIEngine:
         model: str,
         key: str | None = None,
         system: str | None = None,
-        most_at_once: int = 16,
+        most_at_once: int = MOST_AT_ONCE,
     ) -> None:
         self.system = system
         self._most_at_once = most_at_once

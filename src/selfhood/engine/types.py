@@ -18,6 +18,8 @@ Text = str | tuple[int, ...]
 Tool = Mapping[str, Any]
 """A function that the model may ask to be called: JSON, as the chat template takes it."""
 
+MOST_AT_ONCE = 16  # requests, where nobody says how many
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:

@@ -20,17 +20,9 @@ from pathlib import Path
 
 from selfhood.evaluate.markup import Markup, join, tag
 from selfhood.evaluate.pictures import Bars, Curve, draw_bars, draw_chart, nice_top
+from selfhood.evaluate.tables import columns, curve_table, folded, measure_table
 from selfhood.evaluate.types import Judged, Measure, Scorecard
-from selfhood.evaluate.wording import (
-    about,
-    figure,
-    has_words,
-    interval,
-    resource,
-    say,
-    with_unit,
-    word,
-)
+from selfhood.evaluate.wording import figure, has_words, interval, resource, say, word
 from selfhood.files import write_atomic
 from selfhood.run import Run
 from selfhood.version import VERSION
@@ -164,7 +156,7 @@ def _before_and_after(scorecard: Scorecard) -> Markup:
         "before_after",
         _key(("base", "base"), ("tuned", "tuned")),
         tag("div", *(piece for measure in shares for piece in _pair(measure)), class_="pairs"),
-        _folded(_measure_table(shares)),
+        folded(measure_table(shares)),
     )
 
 
@@ -199,7 +191,7 @@ def _drift(curves: Sequence[Curve]) -> Markup:
                 _key(*swatches, table="measures"),
                 tag("div", chart, class_="scroll", tabindex="0"),
             ]
-    return _section("drift", *charts, _folded(_curve_table(curves)))
+    return _section("drift", *charts, folded(curve_table(curves)))
 
 
 def _highest(curves: Sequence[Curve]) -> float:
@@ -212,7 +204,7 @@ def _worst(scorecard: Scorecard) -> Markup:
         return _section("worst", tag("p", say("none_wrong")))
     shown = faulty[:NUM_WORST]
     count = tag("p", say("shown"), f" {len(shown):,} / {len(faulty):,}", class_="about")
-    head = _head("question", "circumstances", "reply", "why")
+    head = columns("question", "circumstances", "reply", "why")
     rows = [_answer(each) for each in shown]
     return _section("worst", count, tag("table", head, tag("tbody", *rows), class_="answers"))
 
@@ -251,10 +243,10 @@ def _circumstances(judged: Judged) -> Markup:
 
 
 def _measured(scorecard: Scorecard) -> Markup:
-    return _section("measured", _measure_table(scorecard.measures))
+    return _section("measured", measure_table(scorecard.measures))
 
 
-# Tables and other pieces.
+# Pieces of a section.
 
 
 def _section(key: str, *children: Markup) -> Markup:
@@ -278,40 +270,3 @@ def _key(*entries: tuple[str, str], table: str = "page") -> Markup:
 
 def _swatch(class_: str) -> Markup:
     return tag("rect", width=11, height=7, rx=2, class_=class_)
-
-
-def _folded(table: Markup) -> Markup:
-    return tag("details", tag("summary", say("as_table")), tag("div", table, class_="scroll"))
-
-
-def _measure_table(measures: Sequence[Measure]) -> Markup:
-    head = _head("measure", "value", "interval", "base", "num", "meaning")
-    rows = [
-        tag(
-            "tr",
-            tag("th", say(each.name, "measures"), scope="row"),
-            tag("td", with_unit(each.value, each.unit), class_="number"),
-            tag("td", interval(each), class_="number"),
-            tag("td", "–" if each.base is None else figure(each.base, each.unit), class_="number"),
-            tag("td", f"{each.num:,}", class_="number"),
-            tag("td", about(each), " (", say(each.better), ")"),
-        )
-        for each in measures
-    ]
-    return tag("div", tag("table", head, tag("tbody", *rows)), class_="scroll")
-
-
-def _curve_table(curves: Sequence[Curve]) -> Markup:
-    names = [tag("th", say(curve.name, "measures"), scope="col") for curve in curves]
-    head = tag("thead", tag("tr", tag("th", say("update"), scope="col"), *names))
-    values = [dict(curve.points) for curve in curves]
-    rows = []
-    for update in sorted({update for points in values for update in points}):
-        cells = [f"{points[update]:.4g}" if update in points else "–" for points in values]
-        numbers = [tag("td", cell, class_="number") for cell in cells]
-        rows.append(tag("tr", tag("th", str(update), scope="row"), *numbers))
-    return tag("table", head, tag("tbody", *rows))
-
-
-def _head(*keys: str) -> Markup:
-    return tag("thead", tag("tr", *(tag("th", say(key), scope="col") for key in keys)))
