@@ -103,13 +103,18 @@ def measure(path: Path, dtype: Dtype, samples: Sequence[Sample], repeats: int) -
     from selfhood.model.adapters import attach, trainable
     from selfhood.model.load import load_model
     from selfhood.recipe import TunerOptions
+    from selfhood.training.budget import cheapest
     from selfhood.training.fit import worthwhile
+    from selfhood.training.schedule import pack
+
+    def passes(tokens: int) -> list[int]:
+        return [each.num_tokens for each in pack(samples, tokens)]
 
     loaded = load_model(path, dtype=dtype, attention=None)
     model = attach(loaded.model, TunerOptions(), base="starter", seed=0).train()
     weights = [weight for _, weight in trainable(model)]
     optimizer = torch.optim.AdamW(weights, lr=1e-4, fused=True)
-    (budget, *_) = worthwhile(loaded.device, loaded.dtype)
+    budget = cheapest(worthwhile(loaded.device, loaded.dtype), passes)
     rounds = [one_round(model, optimizer, samples, budget) for _ in range(repeats + 1)]
     return rounds[1:]  # the first warms up
 

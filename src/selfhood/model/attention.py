@@ -99,7 +99,8 @@ class Block:
 
 
 def blocks_of(mask_TS: Tensor) -> list[Block]:
-    """A pass in blocks of nearly one size."""
+    """A pass in blocks of nearly one size. Each layer asks anew, which costs next to nothing: the
+    mask is all that transformers hands from layer to layer."""
     height = len(mask_TS)
     count = max(round(height / BLOCK), 1)
     bounds = [height * number // count for number in range(count + 1)]

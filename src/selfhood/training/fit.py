@@ -95,8 +95,7 @@ def _choices(
 
 
 def worthwhile(device: torch.device, dtype: torch.dtype) -> tuple[int, ...]:
-    """Tokens of a pass for which the device's products are about as fast as they become; the first
-    is enough for short rows."""
+    """Tokens of a pass for which the device's products are about as fast as they become."""
     if device.type == "cpu" and dtype == torch.bfloat16:
         return WORTHWHILE_BFLOAT16
     return WORTHWHILE[device.type]
