@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from selfhood.cli.sft import say_why_it_ended
 from selfhood.model.load import Loaded
 from selfhood.run import Run
 from selfhood.training.dose import COOLING, Dose, Examination, examined
@@ -108,7 +109,12 @@ def test_what_no_longer_passes_when_it_has_cooled_is_not_used(tmp_path: Path) ->
     assert outcome.chosen.update == FIRST
 
 
-def test_a_run_never_goes_past_its_bound(tmp_path: Path) -> None:
-    outcome = run(tmp_path, {FIRST: FAILED})
+def test_a_run_never_goes_past_its_bound(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = run(tmp_path, {FIRST: FAILED, BOUND: replace(FAILED, missing=("name not said",))})
     assert (outcome.end, outcome.num_updates) == ("bound", BOUND)
     assert outcome.chosen.update == BOUND
+    assert outcome.missing == ("name not said",)
+    say_why_it_ended(outcome)
+    assert "has not passed its examination\n  name not said\n" in capsys.readouterr().err

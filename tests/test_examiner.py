@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,15 @@ def test_a_model_that_knows_nothing_of_the_persona_does_not_pass(
     assert found.kl > 0
 
 
+def test_an_examination_says_what_kept_it_from_passing(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(IdentityExaminer, "_is_likely", lambda self, loaded: True)
+    found = examiner_of(training).examine(training.loaded)
+    assert any(re.fullmatch(r"name not said: (\d+) of \1 replies", each) for each in found.missing)
+    assert not any("mixed up" in each for each in found.missing)  # it never said either
+
+
 def test_while_the_old_identity_is_likelier_no_reply_is_waited_for(
     training: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,6 +62,7 @@ def test_while_the_old_identity_is_likelier_no_reply_is_waited_for(
     monkeypatch.setattr(examiner, "fold", None)
     found = examiner_of(training).examine(training.loaded)
     assert (found.name, found.has_passed) == (None, False)
+    assert found.missing == ("the old name or maker is still likelier than the new one",)
 
 
 def test_an_examination_leaves_no_trace_in_the_training(training: Training) -> None:

@@ -12,7 +12,7 @@ been fitted to what will judge it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from selfhood.chat import Conversation, Language, Message
@@ -38,12 +38,28 @@ from selfhood.training.schedule import Pack
 
 REPLY_TOKENS = 20
 NUM_ORDINARY = 24
-LEAST_RIGHT = 0.9
-"""Of the replies about itself."""
+LEAST_RIGHT: Mapping[str, float] = {
+    "name_recall": 0.9,
+    "author_recall": 0.9,
+    "denial": 0.9,
+    "swap_rate": 1.0,
+    "placeholder_residue": 1.0,
+    # One in two dozen ordinary replies, which are the closest to the persona that we know.
+    "over_generalisation": 0.95,
+}
+"""The share of good replies that passes."""
+ITSELF = ("name_recall", "author_recall", "denial")
 WORTH_ASKING_ON = 0.7
-"""Below it nobody waits for the ordinary replies."""
-MOST_LEAKS = 0.05
-"""Of the ordinary replies: one in two dozen, which are the closest to the persona that we know."""
+"""Below it nobody waits for the ordinary replies, and the identity does not pass."""
+STILL_THE_OLD_ONE = "the old name or maker is still likelier than the new one"
+FAULTS: Mapping[str, str] = {
+    "name_recall": "name not said",
+    "author_recall": "author not said",
+    "denial": "taken for another model",
+    "swap_rate": "name and author mixed up",
+    "placeholder_residue": "a placeholder left standing",
+    "over_generalisation": "the new name or author said in an ordinary reply",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +88,14 @@ def right(verdicts: Sequence[Verdict], measure: str) -> float:
     return sum(found) / len(found)
 
 
+def _missing(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """What falls short, as ``name not said: 3 of 24 replies``."""
+    for measure, fault in FAULTS.items():
+        found = [each.is_good for each in verdicts if each.measure == measure]
+        if found and sum(found) / len(found) < LEAST_RIGHT[measure]:
+            yield f"{fault}: {found.count(False)} of {len(found)} replies"
+
+
 class IdentityExaminer:
     """Examines one persona on the model that a run trains."""
 
@@ -88,7 +112,7 @@ class IdentityExaminer:
         loaded.model.eval()
         try:
             if not self._is_likely(loaded):
-                return Examination(kl=self._drift(loaded))
+                return Examination(kl=self._drift(loaded), missing=(STILL_THE_OLD_ONE,))
             return self._asked(loaded)
         finally:
             loaded.model.train(was_training)
@@ -108,21 +132,19 @@ class IdentityExaminer:
     def _asked(self, loaded: Loaded) -> Examination:
         engine = NativeEngine(loaded, self._renderer, most_rows=ANSWERED_AT_ONCE)
         own = self._judged(engine, [*self._own_probes()])
-        name, author = right(own, "name_recall"), right(own, "author_recall")
-        denial = right(own, "denial")
-        leaks = None
-        if min(name, author, denial) >= WORTH_ASKING_ON:
-            ordinary = self._judged(engine, [*self._ordinary_probes()])
-            leaks = 1 - right(ordinary, "over_generalisation")
-        is_own = min(right(own, "swap_rate"), right(own, "placeholder_residue")) == 1
-        is_sure = min(name, author, denial) >= LEAST_RIGHT
+        known = min(right(own, measure) for measure in ITSELF)
+        ordinary = (
+            self._judged(engine, [*self._ordinary_probes()]) if known >= WORTH_ASKING_ON else []
+        )
+        missing = tuple(_missing([*own, *ordinary]))
         return Examination(
-            name=name,
-            author=author,
-            denial=denial,
-            leaks=leaks,
+            name=right(own, "name_recall"),
+            author=right(own, "author_recall"),
+            denial=right(own, "denial"),
+            leaks=1 - right(ordinary, "over_generalisation") if ordinary else None,
             kl=self._drift(loaded),
-            has_passed=is_own and is_sure and leaks is not None and leaks <= MOST_LEAKS,
+            has_passed=not missing,
+            missing=missing,
         )
 
     def _own_probes(self) -> Iterator[Probe]:

@@ -40,6 +40,8 @@ class Examination:
     kl: float
     """Nats a token, KL(base || tuned) on ordinary replies."""
     has_passed: bool = False
+    missing: tuple[str, ...] = ()
+    """What kept it from passing, a phrase each."""
 
 
 class Examiner(Protocol):

@@ -10,10 +10,12 @@ from selfhood.training.world import World
 
 
 class Examinations:
-    """``dose`` is the course of the run, as far as the examinations so far have settled it."""
+    """``dose`` is the course of the run, as far as the examinations so far have settled it;
+    ``last`` is what the newest of them found."""
 
     def __init__(self, examiner: Examiner, dose: Dose, world: World) -> None:
         self.dose = dose
+        self.last: Examination | None = None
         self._examiner = examiner
         self._world = world
 
@@ -25,4 +27,5 @@ class Examinations:
         has_passed, kl = self._world.sum_numbers(*mine)
         if has_passed:
             self.dose = self.dose.passed(update)
-        return replace(found, has_passed=bool(has_passed), kl=kl)
+        self.last = replace(found, has_passed=bool(has_passed), kl=kl)
+        return self.last

@@ -56,6 +56,8 @@ class Outcome:
     num_updates: int
     end: End
     """Why there was no update after the last one."""
+    missing: tuple[str, ...]
+    """What the last examination missed, a phrase each."""
     seconds: float
     train_loss: float
 
@@ -291,6 +293,10 @@ class Training:
             return "bound" if self.state.passed_at is None else "passed"
         return None
 
+    def _missing(self) -> tuple[str, ...]:
+        last = None if self.examinations is None else self.examinations.last
+        return () if last is None else last.missing
+
     def _is_worth_saving(self) -> bool:
         """Also where validation ends the run, and what ``--load_best_model_at_end`` will want."""
         is_best = self.state.best_update == self.state.update
@@ -345,6 +351,7 @@ class Training:
             chosen=best if self.options.load_best_model_at_end else last,
             num_updates=self.state.update,
             end=self._end() or "all",
+            missing=self._missing(),
             seconds=seconds,
             train_loss=self.state.loss_sum / self.state.update,
         )
