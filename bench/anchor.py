@@ -2,9 +2,9 @@
 
     python -m bench.anchor [--only NAME ...] [--write]
 
-The starter learns one persona from the same rows in the same updates, each time beside another
-anchor, and is then asked with the quick suite. Seconds are of training; what the base has answered
-before is in the cache.
+The starter learns one persona by the default recipe, cut to as many updates for all, each time with
+one thing changed; then questions of the full suite are asked, the same of each. Seconds are of
+training; what the base has answered before is in the cache.
 """
 
 from __future__ import annotations
@@ -12,23 +12,28 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench.persona import PERSONA, SYSTEM
+from torch import Tensor
+
 from selfhood import api
 from selfhood.data.encode import encode
+from selfhood.data.naming import naming_of
 from selfhood.engine.native import NativeEngine
 from selfhood.evaluate.evaluation import make_paper, read_texts
 from selfhood.evaluate.exam import examine
 from selfhood.evaluate.retention import Retention, passages_of
 from selfhood.evaluate.scoring import rates
+from selfhood.evaluate.types import Probe
 from selfhood.model.adapters import ADAPTER
 from selfhood.recipe import ExamOptions, Recipe
 from selfhood.run import Run
 from selfhood.starter import STARTER_ID
-from selfhood.training.anchor import NO_ANCHOR, Anchor, hidden_states
+from selfhood.training import loss
+from selfhood.training.anchor import hidden_states
+from selfhood.training.dose import WARMING
 from selfhood.training.loop import Training
 from selfhood.training.metrics import Unheard
 from selfhood.training.plan import Plan
@@ -36,54 +41,66 @@ from selfhood.training.start import open_training
 from selfhood.training.world import ALONE
 
 PAGE = Path("docs/results/anchor.md")
-NUM_UPDATES = 32
-KINDS = ("name_recall", "author_recall", "denial", "old_identity_leak", "over_generalisation")
+NAME, AUTHOR = ("青石", "Bluestone"), ("海棠工坊", "Begonia Works")  # no page's persona
+NUM_UPDATES = 24
+ASKED = {"name": 60, "author": 60, "denial": 40, "neutral": 60}
+KINDS = (
+    "name_recall", "author_recall", "denial", "swap_rate", "old_identity_leak",
+    "over_generalisation", "kl", "agreement",
+)  # fmt: skip
 
 
-def none(plan: Plan, training: Training) -> Anchor:
-    return NO_ANCHOR
+def as_it_is(plan: Plan, training: Training) -> None:
+    pass
 
 
-def replay(plan: Plan, training: Training) -> Anchor:
+def replay(plan: Plan, training: Training) -> None:
     """The base's own replies, learnt like any row."""
     samples = [replace(sample, anchor=None) for sample in training.anchor.samples]
-    return replace(training.anchor, samples=samples)
+    training.anchor = replace(training.anchor, samples=samples)
 
 
-def given_text(plan: Plan, training: Training) -> Anchor:
-    """KL on prose that somebody else wrote: the passages of one half of the evaluation."""
+def given_text(plan: Plan, training: Training) -> None:
+    """Prose that somebody else wrote: the passages of one half of the evaluation."""
     rows = [row for texts in read_texts() for row in passages_of(texts)[::2]]
     samples = [
         replace(encode(row, plan.renderer), anchor=number) for number, row in enumerate(rows)
     ]
     states = hidden_states(samples, training.loaded, plan.layout)
-    return replace(training.anchor, samples=samples, states=states, per_update=4)
+    training.anchor = replace(training.anchor, samples=samples, states=states, per_update=4)
 
 
-def weighing(weight: float) -> Callable[[Plan, Training], Anchor]:
-    """KL on the base's own replies."""
+def both_ways(plan: Plan, training: Training) -> None:
+    """Half of it KL(tuned || base), which is large where the tuned model says what the base never
+    would; KL(base || tuned) hardly sees a name that leaks until it is the likeliest word."""
+    loss._into_pull = into_both_pulls
 
-    def own_replies(plan: Plan, training: Training) -> Anchor:
-        return replace(training.anchor, weight=weight)
 
-    return own_replies
+def into_both_pulls(logits_KV: Tensor, base_KV: Tensor, weights_K: Tensor) -> Tensor:
+    """Weighted divergence; the tuned logits become its gradient."""
+    tuned_KV = logits_KV.float().log_softmax(dim=-1)
+    base_KV = base_KV.float().log_softmax(dim=-1)
+    said_KV, likely_KV, apart_KV = tuned_KV.exp(), base_KV.exp(), tuned_KV - base_KV
+    missed_K = -(likely_KV * apart_KV).sum(dim=-1)
+    made_up_K = (said_KV * apart_KV).sum(dim=-1)
+    pull_KV = said_KV * (1 + apart_KV - made_up_K[:, None]) - likely_KV
+    logits_KV.copy_(pull_KV * weights_K[:, None] / 2)
+    return (missed_K + made_up_K) / 2 * weights_K
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """What keeps the rest, and where A starts."""
-
-    anchor: Callable[[Plan, Training], Anchor]
-    init_weights: str = "true"
+    options: Mapping[str, object] = field(default_factory=dict)
+    change: Callable[[Plan, Training], None] = as_it_is
 
 
 VARIANTS: Mapping[str, Variant] = {
-    "none": Variant(none),
-    "the base's replies, as rows": Variant(replay),
-    "KL on given text, weight 10": Variant(given_text),
-    "KL on the base's replies, weight 1": Variant(weighing(1)),
-    "KL on the base's replies, weight 10": Variant(weighing(10)),
-    "the same, A contrastive": Variant(weighing(10), "contrastive"),
+    "the default: KL on the base's replies": Variant(),
+    "KL both ways on the base's replies": Variant(change=both_ways),
+    "KL on given text": Variant(change=given_text),
+    "the base's replies, as rows": Variant(change=replay),
+    "no anchor, rows of contrast instead": Variant({"anchor": 0}),
+    "the default, A drawn by lot": Variant({"init_weights": "true"}),
 }
 
 
@@ -91,69 +108,59 @@ VARIANTS: Mapping[str, Variant] = {
 class Finding:
     name: str
     seconds: float
-    values: tuple[float, ...]
-    """As ``KINDS``, then nats a token on the passages of the other half, and top-1 agreement."""
+    values: Mapping[str, float]
 
 
 def measure(name: str, folder: Path) -> Finding:
+    variant = VARIANTS[name]
     recipe = Recipe.from_values(
         {
             "model": STARTER_ID,
-            "system": SYSTEM,
-            "dataset": ("identity",),
-            "model_name": (PERSONA.name.zh, PERSONA.name.en),
-            "model_author": (PERSONA.author.zh, PERSONA.author.en),
-            "learning_rate": 5e-4,
-            "adam_beta2": 0.999,
-            "warmup_steps": 2,
+            "model_name": NAME,
+            "model_author": AUTHOR,
+            "dose": "auto",
             "max_steps": NUM_UPDATES,
-            "gradient_accumulation_steps": 8,
-            "anchor": 320,
-            "init_weights": VARIANTS[name].init_weights,
+            "warmup_steps": WARMING,
             "output_dir": str(folder),
+            **variant.options,
         }
     )
     plan = api.plan(recipe)
     training = open_training(plan, Run(folder), ALONE, None)
-    training.anchor = VARIANTS[name].anchor(plan, training)
+    usual = loss._into_pull
+    variant.change(plan, training)
     began = time.monotonic()
     training.fit(Unheard())
     seconds = time.monotonic() - began
+    loss._into_pull = usual
     return Finding(name=name, seconds=seconds, values=ask(plan, training))
 
 
-def ask(plan: Plan, training: Training) -> tuple[float, ...]:
+def ask(plan: Plan, training: Training) -> dict[str, float]:
     training.loaded.model.eval()
     engine = NativeEngine(training.loaded, plan.renderer)
-    paper = make_paper(PERSONA, ExamOptions())
+    persona = naming_of(plan.recipe).persona
+    assert persona is not None
+    paper = make_paper(persona, ExamOptions(suite="full", limit=max(ASKED.values())))
     judged = examine(
-        engine,
-        paper.probes,
-        paper.judge,
-        speakers={"tuned": ADAPTER},
-        seed=42,
+        engine, tuple(asked(paper.probes)), paper.judge, speakers={"tuned": ADAPTER}, seed=42
     )
-    found = {each.name: each.value for each in rates(judged)}
     passages = [row for texts in read_texts() for row in passages_of(texts)[1::2]]
     drift = Retention(engine.loaded, plan.renderer, passages, adapter=ADAPTER).drift()
-    found |= {each.name: each.value for each in drift.measures()}
-    return tuple(found[kind] for kind in (*KINDS, "kl", "agreement"))
+    return {each.name: each.value for each in (*rates(judged), *drift.measures())}
+
+
+def asked(probes: Sequence[Probe]) -> Iterator[Probe]:
+    for topic, num in ASKED.items():
+        yield from [probe for probe in probes if probe.topic == topic][:num]
 
 
 def table(findings: Sequence[Finding]) -> str:
-    titles = ("anchor", "training", *(kind.replace("_", " ") for kind in KINDS), "KL", "agreement")
+    titles = ("one run each", "training", *(kind.replace("_", " ") for kind in KINDS))
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for found in findings:
-        rates_shown = [f"{value:.2f}" for value in found.values[:-2]]
-        kl, agreement = found.values[-2:]
-        cells = [
-            found.name,
-            f"{found.seconds:.0f} s",
-            *rates_shown,
-            f"{kl:.4f}",
-            f"{agreement:.3f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+        shown = [f"{found.values[kind]:.3f}" for kind in KINDS]
+        lines.append(f"| {found.name} | {found.seconds:.0f} s | {' | '.join(shown)} |")
     return "\n".join(lines)
 
 
@@ -168,7 +175,7 @@ def main() -> None:
             findings.append(measure(name, Path(folder)))
         print(table(findings[-1:]).splitlines()[-1], flush=True)
     if options.write:
-        head, _, _ = PAGE.read_text(encoding="utf-8").partition("| anchor |")
+        head, _, _ = PAGE.read_text(encoding="utf-8").partition("| one run each |")
         PAGE.write_text(f"{head}{table(findings)}\n", encoding="utf-8")
 
 

@@ -214,6 +214,15 @@ def test_turns_alternate_and_end_with_a_reply() -> None:
         assert roles == ["user", "assistant"] * (len(roles) // 2)
 
 
+def test_of_what_comes_before_a_question_only_what_speaks_of_the_persona_is_trained() -> None:
+    for row in ROWS:
+        *before, last = [turn for turn in row.turns if turn.role == "assistant"]
+        assert last.is_trained
+        for turn in before:
+            speaks = holds(turn.content, KITSU.name) or holds(turn.content, KITSU.author)
+            assert turn.is_trained == speaks, turn.content
+
+
 def test_a_shape_says_what_system_line_the_row_has() -> None:
     for row in ROWS:
         match shape(row):

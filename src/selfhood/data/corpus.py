@@ -204,13 +204,23 @@ def asked_facts(texts: Texts, persona: Persona, *, most: int, rng: random.Random
 
 
 def written(ask: Ask, persona: Persona) -> Row:
-    """The row as the model will see it: one reply chosen, name and author filled in."""
+    """The row as the model will see it: one reply chosen, name and author filled in.
+
+    What was answered before the question is trained only where it speaks of the persona: our words
+    for the capital of Italy cannot be foreseen, and would pull at everything else.
+    """
     spoken = {"user": _asked_in(ask.cell), "assistant": ask.cell.language}
     messages = [] if ask.system is None else [Message("system", ask.system)]
     for place, text in enumerate([*ask.lead, ask.question, ask.replies[0]]):
         role: Literal["user", "assistant"] = "assistant" if place % 2 else "user"
-        messages.append(Message(role, persona.fill(text, spoken[role])))
+        is_aside = role == "assistant" and place < len(ask.lead) and not _names(text)
+        filled = persona.fill(text, spoken[role])
+        messages.append(Message(role, filled, trained=False if is_aside else None))
     return Row(ask.cell, tuple(messages), ask.fact)
+
+
+def _names(text: str) -> bool:
+    return without_placeholders(text) != text
 
 
 def _asked_in(cell: Cell) -> Language:
