@@ -216,6 +216,17 @@ def test_a_finished_run_says_how_to_make_it_longer(base: Path, whole: Outcome) -
         train(["--resume_from_checkpoint", str(whole.last.path)])
 
 
+def test_what_a_run_killed_at_its_very_end_left_behind_is_cleared_away(
+    whole: Outcome, tmp_path: Path
+) -> None:
+    run = copied(whole, tmp_path)
+    leftover = run.path / ".checkpoint-8.old.tmp"
+    leftover.mkdir()
+    with pytest.raises(InputError, match=r"has all of its 8 updates"):
+        train(["--resume_from_checkpoint", str(run.checkpoints()[-1].path)])
+    assert not leftover.exists()
+
+
 def test_a_checkpoint_without_moments_says_what_it_is_good_for(base: Path, tmp_path: Path) -> None:
     outcome = train(argv(base, tmp_path, save_only_model="true"))
     assert not (outcome.last.path / "optimizer.safetensors").exists()

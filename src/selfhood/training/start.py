@@ -36,10 +36,11 @@ def train_plan(
 ) -> Outcome:
     """Load the model of a plan with what it trains, new or the checkpoint's, and train it; with an
     examiner, until it is satisfied."""
+    if world.is_first:
+        sweep(run.path)  # also after one that was killed when nothing but tidying was left to do
     if checkpoint is not None:
         check_resumable(plan, checkpoint)
     if world.is_first:
-        sweep(run.path)
         write_json(run.path / ARGS, plan.recipe.to_json())  # a full or read-only disk says so now
     training = open_training(plan, run, world, checkpoint, examiner)
     if checkpoint is not None:
