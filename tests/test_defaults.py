@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from selfhood.data.anchor_rows import USUAL_NUMBER
-from selfhood.defaults import MOST_UPDATES, complete
+from selfhood.defaults import MOST_UPDATES, PROMPTS_PER_UPDATE, ROWS_PER_UPDATE, complete
 from selfhood.errors import FlagError
-from selfhood.recipe import Recipe
+from selfhood.recipe import DataOptions, Recipe
 
 WHO = {"model_name": ("小狐", "Kitsu"), "model_author": ("林间实验室", "Forest Lab")}
 
@@ -41,6 +41,15 @@ def test_a_users_own_rows_are_all_trained() -> None:
     recipe = completed(**WHO, dataset=("rows.jsonl", "identity#500"))
     assert recipe.train.dose is None
     assert recipe.data.anchor is None
+
+
+def test_updates_are_small_and_many_unless_a_batch_is_given() -> None:
+    ours = completed(**WHO)
+    assert ours.train.gradient_accumulation_steps == ROWS_PER_UPDATE
+    assert ours.data.anchor_batch_size == PROMPTS_PER_UPDATE
+    theirs = completed(**WHO, gradient_accumulation_steps=16)
+    assert theirs.data.anchor_batch_size == DataOptions().anchor_batch_size
+    assert completed(**WHO, anchor_batch_size=3).data.anchor_batch_size == 3
 
 
 def test_a_bound_may_be_given_with_the_dose() -> None:

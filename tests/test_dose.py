@@ -19,7 +19,7 @@ from selfhood.training.metrics import Metrics
 from tests.tiny_training import row, tiny_training
 
 DOSE = Dose(most=48, peak=1e-3)
-BOUND = 50
+BOUND = 75
 FIRST, SECOND = sorted(examined(BOUND))
 
 

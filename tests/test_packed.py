@@ -30,8 +30,17 @@ def layers(model: nn.Module, kind: type[nn.Module]) -> list[nn.Module]:
     return [each for each in model.modules() if type(each) is kind]
 
 
+BFLOAT16 = pytest.param(
+    torch.bfloat16,
+    marks=pytest.mark.skipif(
+        not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+        reason="the processor lacks them",
+    ),
+)
+
+
 @pytest.mark.parametrize("num_tokens", [1, 16, 200])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, BFLOAT16])
 @pytest.mark.parametrize("has_bias", [True, False])
 def test_a_packed_layer_multiplies_as_the_layer_does(
     num_tokens: int, dtype: torch.dtype, has_bias: bool

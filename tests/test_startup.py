@@ -16,6 +16,9 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 SLOW = ("torch", "transformers", "numpy", "peft", "datasets", "huggingface_hub", "modelscope_hub")
 SECONDS = 0.3
+TIMES_THE_USUAL = 5
+"""What a slow or busy machine may take: so many times what some of Python's own modules take it."""
+USUAL = "import argparse, dataclasses, inspect, json, pathlib, re, subprocess, typing"
 LONGEST_WAIT = 2.0
 VERBS = (
     "try", "init", "sft", "plan", "infer", "deploy", "eval", "export", "merge-lora", "merge_lora",
@@ -117,6 +120,14 @@ def answer(words: list[str]) -> Answer:
     return Answer(done.returncode, done.stdout, done.stderr, best)
 
 
+def is_at_once(seconds: float) -> bool:
+    if seconds < SECONDS:
+        return True
+    computed = computing()
+    subprocess.run([sys.executable, "-c", USUAL], check=True)
+    return seconds < TIMES_THE_USUAL * (computing() - computed)
+
+
 @pytest.mark.parametrize("words", ["--help", "", "--version", *(f"{v} --help" for v in VERBS)])
 def test_help_comes_at_once_and_without_torch(words: str) -> None:
     done = answer(words.split())
@@ -124,7 +135,7 @@ def test_help_comes_at_once_and_without_torch(words: str) -> None:
     *help_lines, imported = done.out.splitlines()
     assert help_lines
     assert imported == "[]"
-    assert done.seconds < SECONDS
+    assert is_at_once(done.seconds)
 
 
 @pytest.mark.parametrize("words", MISTAKES)
@@ -133,7 +144,7 @@ def test_a_mistake_is_answered_at_once_in_one_line_with_exit_code_2(words: str) 
     assert (done.code, len(done.err.splitlines())) == (2, 1), done.err
     assert MISTAKES[words] in done.err
     assert done.out == "[]\n"
-    assert done.seconds < SECONDS
+    assert is_at_once(done.seconds)
 
 
 def test_a_hub_that_cannot_be_asked_is_one_line_without_torch() -> None:
