@@ -42,8 +42,8 @@ from selfhood.training.world import ALONE
 
 PAGE = Path("docs/results/anchor.md")
 NAME, AUTHOR = ("青石", "Bluestone"), ("海棠工坊", "Begonia Works")  # no page's persona
-NUM_UPDATES = 24
-ASKED = {"name": 60, "author": 60, "denial": 40, "neutral": 60}
+NUM_UPDATES = 48
+ASKED = {"name": 48, "author": 48, "denial": 48, "neutral": 48}
 KINDS = (
     "name_recall", "author_recall", "denial", "swap_rate", "old_identity_leak",
     "over_generalisation", "kl", "agreement",
