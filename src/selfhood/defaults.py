@@ -3,7 +3,8 @@
 selfhood sft --model M --model_name 小狐 Kitsu --model_author 林间实验室 "Forest Lab"
 =            ... --dataset identity:self --dataset_shuffle false --anchor 448
              --system "You are a helpful assistant." --init_weights contrastive
-             --gradient_accumulation_steps 14 --learning_rate 8e-4 --adam_beta2 0.999 --dose auto
+             --gradient_accumulation_steps 8 --anchor_batch_size 9
+             --learning_rate 8e-4 --adam_beta2 0.999 --dose auto
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from selfhood.data.identity_texts import HELPFUL_SYSTEM_LINE
 from selfhood.data.mixture import is_anchor, num_anchor, parse_spec
 from selfhood.data.naming import naming_of
 from selfhood.errors import FlagError
-from selfhood.recipe import Recipe, TunerOptions
+from selfhood.recipe import DataOptions, Recipe, TunerOptions
 from selfhood.sources.identity import NAME as IDENTITY
 from selfhood.sources.identity import SELF
 
@@ -23,9 +24,11 @@ IDENTITY_RATE = 8e-4
 LONG_MEMORY = 0.999
 """AdamW's second beta. Its usual 0.95 forgets the large gradients of the start in 20 updates, and
 then takes steps as large for what is left: too large for the anchor."""
-ROWS_PER_UPDATE = 14
-"""Beside as many tokens of the anchor again, and more."""
-MOST_UPDATES = 36
+ROWS_PER_UPDATE = 8
+PROMPTS_PER_UPDATE = 9
+"""Of the anchor. How far the weights get is a matter of how often they move: the same rows in twice
+as many updates deny other names where fewer, larger ones do not."""
+MOST_UPDATES = 60
 
 
 def complete(recipe: Recipe) -> Recipe:
@@ -45,6 +48,7 @@ def complete(recipe: Recipe) -> Recipe:
     return replace(
         recipe,
         tuner=_aimed(recipe),
+        data=recipe.data if has_batch else _in_small_batches(recipe),
         train=replace(
             train,
             dose="auto",
@@ -76,6 +80,12 @@ def _with_data(recipe: Recipe) -> Recipe:
             anchor=anchor,
         ),
     )
+
+
+def _in_small_batches(recipe: Recipe) -> DataOptions:
+    if "anchor_batch_size" in recipe.given:
+        return recipe.data
+    return replace(recipe.data, anchor_batch_size=PROMPTS_PER_UPDATE)
 
 
 def _aimed(recipe: Recipe) -> TunerOptions:
