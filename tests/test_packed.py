@@ -34,7 +34,7 @@ BFLOAT16 = pytest.param(
     torch.bfloat16,
     marks=pytest.mark.skipif(
         not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
-        reason="the processor lacks them",
+        reason="the processor has no such products in bfloat16",
     ),
 )
 
