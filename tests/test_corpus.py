@@ -70,6 +70,12 @@ def letters(text: str) -> str:
     return "".join(char for char in text.casefold() if char.isalnum())
 
 
+def test_one_in_five_talks_asks_late() -> None:
+    talks = [row for row in ROWS if shape(row) == "follow-up"]
+    late = [row for row in talks if len(row.turns) >= 8]
+    assert len(late) >= len(talks) / 5, "three exchanges and more before the question"
+
+
 def test_there_are_more_than_the_five_hundred_rows_that_tutorials_ask_for() -> None:
     assert len(ROWS) >= 640
 

@@ -5,7 +5,7 @@
                contrast ordinary | fact
     asker      plain polite child developer sceptic casual
     shape      plain      question -> reply, under the run's own system line
-               follow-up  ordinary talk, or the name and then the author, before the question
+               follow-up  ordinary talk, short or long, or name and author, before the question
                indirect   the question does not say that it is about the model
                mixed      two languages in one question; the reply keeps to the main one
                bare       nobody wrote a system line: the chat template's default shows
@@ -25,9 +25,9 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 from typing import Literal
 
 from selfhood.chat import Conversation, Language, Message
@@ -50,6 +50,9 @@ from selfhood.persona import PLACEHOLDERS, Persona
 
 # How many of every hundred plain questions are asked once more, in a dressed shape.
 DEALT: dict[Shape, int] = {"follow-up": 14, "bare": 24, "maker": 12, "role": 5}
+
+# How many openings stand before a question, in turn: late in a talk it is the same person.
+LEADS = (1, 1, 3)
 
 # Topics whose replies state facts about others. For some persona such a fact is about itself.
 ABOUT_OTHERS: tuple[Topic, ...] = ("contrast", "ordinary", "brands", "mixup")
@@ -159,7 +162,7 @@ def dealt(texts: Texts, rng: random.Random) -> Iterator[Ask]:
     """A balanced share of the plain questions for each dressed shape; none is dealt twice."""
     plain = [ask for ask in texts.asks if ask.cell.shape == "plain"]
     deck = iter(interleaved(plain, [lambda ask: ask.cell.topic, lambda ask: ask.cell.asker], rng))
-    openings = cycle(interleaved(texts.openings, [], rng))
+    openings = small_talk(interleaved(texts.openings, [], rng))
     roles = cycle(texts.roles)
     for shape, share in DEALT.items():
         for ask in islice(deck, len(plain) * share // 100):
@@ -167,6 +170,13 @@ def dealt(texts: Texts, rng: random.Random) -> Iterator[Ask]:
                 ask, cell=replace(ask.cell, shape=shape), replies=turned(ask.replies, 1)
             )
             yield dressed(again, openings, roles)
+
+
+def small_talk(openings: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """What was said before a question: an opening, or now and then several on end."""
+    deck = cycle(openings)
+    for length in cycle(LEADS):
+        yield tuple(chain.from_iterable(islice(deck, length)))
 
 
 def dressed(ask: Ask, openings: Iterator[tuple[str, ...]], roles: Iterator[str]) -> Ask:
@@ -191,7 +201,7 @@ def asked_facts(texts: Texts, persona: Persona, *, most: int, rng: random.Random
         for number, fact in enumerate(persona.facts, start=1)
         if fact.language == texts.language
     ]
-    openings = cycle(interleaved(texts.openings, [], rng))
+    openings = small_talk(interleaved(texts.openings, [], rng))
     roles = cycle(texts.roles)
     each = max(MIN_OF_A_FACT, most // len(facts)) if facts else 0
     for number, fact in facts:
