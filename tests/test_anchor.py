@@ -14,7 +14,7 @@ from selfhood.data.render import Renderer
 from selfhood.model.load import Loaded
 from selfhood.persona import Bilingual, Persona
 from selfhood.training import anchor
-from selfhood.training.anchor import claims_a_brand, make_anchor, plan_anchor, taken
+from selfhood.training.anchor import claims_a_brand, has_reply, make_anchor, plan_anchor, taken
 from selfhood.training.base_memory import BaseMemory, Recalled, fingerprint
 from selfhood.training.layout import layout_of
 from tests.tiny_training import SYSTEM, row, tiny_training, tokenizer
@@ -69,6 +69,21 @@ def test_the_base_is_asked_once(loaded: Loaded, monkeypatch: pytest.MonkeyPatch)
     assert torch.equal(again.states[0], first.states[1])
 
 
+def test_prose_is_kept_as_it_was_written(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(anchor, "answer", None)  # nobody asks the base for a reply
+    renderer = Renderer(tokenizer(), SYSTEM)
+    turns = (Message("user", "What is moss?"), Message("assistant", "I am Qwen, said the moss."))
+    text = Conversation(messages=turns, origin="anchor:en/text/1")
+    plan = plan_anchor([text], renderer, per_update=1, weight=1.0)
+    (sample,) = plan.stand_ins
+    for _ in range(2):  # read by the base, then remembered
+        found = make_anchor(plan, loaded, renderer, layout_of(loaded.model.config))
+        assert list(found.samples) == [sample]
+        assert len(found.states[0]) == sample.num_trained
+    said = loaded.tokenizer.decode([token for token in sample.ids[-sample.num_trained :]])
+    assert said.startswith("I am Qwen, said the moss.")
+
+
 def test_a_damaged_memory_is_asked_for_again(loaded: Loaded, cache: Path) -> None:
     first = made(loaded, "Hello")
     (file,) = (cache / "anchors").rglob("*.safetensors")
@@ -116,6 +131,15 @@ def test_prompts_come_under_the_system_lines_of_strangers() -> None:
     rows = anchor_rows(PERSONA, num=80, seed=1)
     assert len({row.system for row in rows}) >= 4
     assert {row.language for row in rows[:10]} == {"zh", "en"}
+
+
+def test_one_row_in_ten_is_prose_and_each_has_its_turn_in_both_languages() -> None:
+    rows = anchor_rows(PERSONA, num=480, seed=1)
+    texts = [row for row in rows if has_reply(row)]
+    assert len(texts) == 48
+    assert len({row.turns for row in texts}) == 48
+    assert [row.language for row in texts].count("zh") == 24
+    assert all(number % 10 == 9 for number, row in enumerate(rows) if has_reply(row))
 
 
 def test_what_examines_is_not_what_is_kept() -> None:

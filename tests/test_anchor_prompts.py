@@ -104,8 +104,16 @@ def test_only_replies_already_given_name_the_persona() -> None:
 
 def test_without_a_persona_there_is_nothing_to_fill_in() -> None:
     prompts = anchor_prompts(None, seed=42)
-    assert {prompt.topic for prompt in prompts} == {each.topic for each in PROMPTS} - {"after"}
+    of_the_persona = {"after", "words"}
+    assert {prompt.topic for prompt in prompts} == {each.topic for each in PROMPTS} - of_the_persona
     assert not [prompt for prompt in prompts if "{{" in prompt.text]
+
+
+def test_what_the_names_are_made_of_stays_what_it_means() -> None:
+    asked = {each.text for each in PROMPTS if each.topic == "words"}
+    assert "用“狐”字组三个词。" in asked
+    assert "What does the word 'lab' mean?" in asked
+    assert not [text for text in asked if "Kitsu" in text], "a name of one word is all persona"
 
 
 def test_a_model_that_takes_a_known_name_is_not_anchored_on_questions_about_it() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from selfhood.chat import Language
-from selfhood.data.anchor_prompts import anchor_prompts
+from selfhood.data.anchor_prompts import anchor_prompts, anchor_texts
 from selfhood.data.corpus import identity_corpus
 from selfhood.data.identity_texts import LANGUAGES
 from selfhood.evaluate.texts import (
@@ -43,6 +43,7 @@ def trigrams(text: str) -> frozenset[str]:
 def trained() -> list[str]:
     said = [turn for row in identity_corpus(KITSU, seed=0) for turn in row.turns]
     said += [turn for prompt in anchor_prompts(KITSU, seed=0) for turn in prompt.messages]
+    said += [turn for text in anchor_texts(KITSU, seed=0) for turn in text.messages]
     return sorted({turn.content for turn in said if turn.role == "user"})
 
 

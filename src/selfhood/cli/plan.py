@@ -31,9 +31,10 @@ def show_plan(plan: Plan) -> None:
         if share.num_named:
             parts.append(f"{share.num_named} named")
         console.say(f"data     {share.spec}: {', '.join(parts)}")
-    if plan.anchor.prompts:
+    if plan.anchor.conversations:
         console.say(
-            f"anchor   {len(plan.anchor.prompts)} prompts, {len(plan.anchor.rows(1))} an update"
+            f"anchor   {len(plan.anchor.conversations)} prompts and texts, "
+            f"{len(plan.anchor.rows(1))} an update"
         )
     lengths = plan.lengths
     console.say(

@@ -4,10 +4,13 @@
     topic      vendor ai company creators labs software naming nature others role
                code maths language writing daily knowledge talk format opinion
                after before system              talks of several turns or under a system line
+               words                            what the persona's name and author are made of
+               text                             prose with its prompt, given
 
 Most lie near the persona (who makes ChatGPT, who wrote Dune, what a laboratory does, a name for a
 cat), since a new name and a new maker leak there first. A talk of the topic ``after`` goes on from
-the persona's own name or author to something ordinary.
+the persona's own name or author to something ordinary; ``words`` ask what the 狐 of 小狐 means, or
+the lab of Forest Lab, which are not the persona's alone.
 """
 
 from __future__ import annotations
@@ -24,12 +27,15 @@ from selfhood.chat import Language, Message, Role
 from selfhood.data.corpus import own_words, without_placeholders
 from selfhood.data.identity_texts import LANGUAGES
 from selfhood.data.interleave import interleaved
-from selfhood.persona import Persona
+from selfhood.persona import Persona, is_chinese
+
+WORD = "{{WORD}}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnchorPrompt:
-    """A talk up to the reply that the base model is to give: a system line perhaps, then turns."""
+    """A talk up to the reply that the base model is to give: a system line perhaps, then turns. On
+    the topic ``text`` the last turn is the reply itself."""
 
     language: Language
     topic: str
@@ -47,15 +53,53 @@ def anchor_prompts(persona: Persona | None, *, seed: int) -> list[AnchorPrompt]:
     the same list, in any process.
     """
     written = [prompt for language in LANGUAGES for prompt in read_anchor(language)]
-    prompts = ordinary(written) if persona is None else filled(written, persona)
+    prompts = (
+        ordinary(written) if persona is None else filled([*written, *on_words(persona)], persona)
+    )
     return interleaved(prompts, AXES, random.Random(seed))
 
 
 def read_anchor(language: Language) -> tuple[AnchorPrompt, ...]:
     """The prompts of one language as they were written, placeholders and all."""
-    source = files("selfhood.data").joinpath("anchor", f"{language}.toml")
-    table = tomllib.loads(source.read_text(encoding="utf-8"))
+    table = _read(language)
     return (*_groups(table, language), *_talks(table, language))
+
+
+def anchor_texts(persona: Persona | None, *, seed: int) -> list[AnchorPrompt]:
+    """Prose that neither model would write, with its prompts; none that names the persona."""
+    texts = [text for language in LANGUAGES for text in _texts(language)]
+    texts = texts if persona is None else filled(texts, persona)
+    return interleaved(texts, AXES[:1], random.Random(seed))
+
+
+def _texts(language: Language) -> Iterator[AnchorPrompt]:
+    for text in _read(language)["text"]:
+        turns = (Message("user", text["prompt"]), Message("assistant", text["reply"]))
+        yield AnchorPrompt(language=language, topic="text", messages=turns)
+
+
+def on_words(persona: Persona) -> Iterator[AnchorPrompt]:
+    """Questions on the single characters or words of the persona's name and author."""
+    for language in LANGUAGES:
+        for word in words_of(persona, language):
+            for prompt in _read(language)["words"]:
+                message = Message("user", prompt.replace(WORD, word))
+                yield AnchorPrompt(language=language, topic="words", messages=(message,))
+
+
+def words_of(persona: Persona, language: Language) -> list[str]:
+    """森 and 林 of 森林, forest and lab of Forest Lab; nothing of a name that is one word."""
+    found: dict[str, None] = {}
+    for name in (persona.name, persona.author):
+        text = name.in_language(language)
+        parts = [char for char in text if is_chinese(char)] or text.casefold().split()
+        found |= dict.fromkeys(parts if len(parts) > 1 else ())
+    return list(found)
+
+
+def _read(language: Language) -> dict[str, Any]:
+    source = files("selfhood.data").joinpath("anchor", f"{language}.toml")
+    return tomllib.loads(source.read_text(encoding="utf-8"))
 
 
 def _groups(table: dict[str, Any], language: Language) -> Iterator[AnchorPrompt]:

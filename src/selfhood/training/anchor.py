@@ -2,12 +2,14 @@
 
     prompt ── base model ──┬── its reply, greedy
                            └── its hidden states there ── kept under the cache folder
+    text with its reply ───── the base's hidden states there, likewise
     an update = rows that are learnt (cross-entropy) + rows of the anchor: KL(base || tuned)
 
 A model that learns who it is from a few hundred rows also learns to speak of itself elsewhere. The
 base's own replies are the data that move it least (SDFT, arXiv 2402.13669), and its distribution on
-them says more than their tokens. It is kept as hidden states: D numbers a token where the
-vocabulary has 152,000, and exact, since the head is not trained.
+them says more than their tokens. On prose that it would not write it is kept too: one row in ten is
+such a text. It is kept as hidden states: D numbers a token where the vocabulary has 152,000, and
+exact, since the head is not trained.
 
 Suffixes: K kept places, D width.
 """
@@ -25,7 +27,7 @@ from torch import Tensor
 from selfhood.chat import Conversation
 from selfhood.console import Progress
 from selfhood.data.brands import brand_patterns
-from selfhood.data.encode import Sample
+from selfhood.data.encode import Sample, encode
 from selfhood.data.render import Renderer
 from selfhood.engine.native import NativeEngine
 from selfhood.engine.types import Request, Sampling, counted, fold
@@ -40,10 +42,6 @@ from selfhood.training.schedule import Kept
 REPLY_TOKENS = 12
 """Of the base's reply. What leaks, leaks early; and many prompts with few tokens hold better than
 few with many, since an update that looks at few rows overshoots on them."""
-LONG_REPLY_TOKENS = 64
-LONG_EVERY = 7
-"""One prompt in so many keeps a long reply: what stands late in a text is to stay too. It shares no
-divisor with the number of system lines that prompts take in turn, so each line has long replies."""
 ANSWERED_AT_ONCE = 64
 PASS_TOKENS = 1024
 BRANDS = re.compile("|".join(brand_patterns()))
@@ -55,7 +53,8 @@ SENTENCES = re.compile(r"[。！？!?\n]|\.\s")
 class AnchorPlan:
     """What is asked of the base before a run, and how it is used."""
 
-    prompts: tuple[Conversation, ...]
+    conversations: tuple[Conversation, ...]
+    """Prompts, and texts with their replies."""
     per_update: int
     weight: float
     stand_ins: tuple[Sample, ...]
@@ -94,73 +93,57 @@ def taken(samples: Sequence[Sample], update: int, per_update: int) -> list[Sampl
 
 
 def plan_anchor(
-    prompts: Sequence[Conversation], renderer: Renderer, *, per_update: int, weight: float
+    rows: Sequence[Conversation], renderer: Renderer, *, per_update: int, weight: float
 ) -> AnchorPlan:
     """Lay out what the anchor will cost; no model needed."""
     return AnchorPlan(
-        prompts=tuple(prompts),
+        conversations=tuple(rows),
         per_update=per_update,
         weight=weight,
         stand_ins=tuple(
-            _as_sample(
-                _prompt_ids(prompt, renderer), (0,) * reply_tokens(number), prompt.origin, number
-            )
-            for number, prompt in enumerate(prompts)
+            _given(row, renderer, number)
+            if has_reply(row)
+            else _as_sample(_prompt_ids(row, renderer), (0,) * REPLY_TOKENS, row.origin, number)
+            for number, row in enumerate(rows)
         ),
     )
 
 
 def make_anchor(plan: AnchorPlan, loaded: Loaded, renderer: Renderer, layout: Layout) -> Anchor:
-    """Let the base answer the prompts that it has not answered before."""
-    if not plan.prompts:
+    """Let the base answer the prompts, and read the texts, that it has not met before."""
+    if not plan.conversations:
         return NO_ANCHOR
-    recalled: dict[int, Recalled] = {}
-    for most in (REPLY_TOKENS, LONG_REPLY_TOKENS):
-        numbers = [n for n in range(len(plan.prompts)) if reply_tokens(n) == most]
-        prompts = [plan.prompts[number] for number in numbers]
-        recalled |= zip(numbers, recall(prompts, most, loaded, renderer, layout), strict=True)
+    memory = BaseMemory.of(loaded, reply_tokens=REPLY_TOKENS)
+    unknown = [row for row in plan.conversations if _key(row, renderer) not in memory]
+    if unknown:
+        samples = answered(unknown, loaded, renderer)
+        states = hidden_states(samples, loaded, layout)
+        memory.keep(
+            {
+                _key(row, renderer): Recalled(ids=_reply_ids(sample), states_KD=state)
+                for row, sample, state in zip(unknown, samples, states, strict=True)
+            }
+        )
+    kept = [(row, memory[_key(row, renderer)]) for row in plan.conversations]
     kept = [
-        (prompt, recalled[number])
-        for number, prompt in enumerate(plan.prompts)
-        if not claims_a_brand(loaded.tokenizer.decode(recalled[number].ids))
+        (row, recalled)
+        for row, recalled in kept
+        if has_reply(row) or not claims_a_brand(loaded.tokenizer.decode(recalled.ids))
     ]
     return Anchor(
-        samples=_samples(
-            [prompt for prompt, _ in kept], [reply.ids for _, reply in kept], renderer
-        ),
-        states=[reply.states_KD for _, reply in kept],
+        samples=[
+            _as_sample(_prompt_ids(row, renderer), recalled.ids, row.origin, number)
+            for number, (row, recalled) in enumerate(kept)
+        ],
+        states=[recalled.states_KD for _, recalled in kept],
         per_update=plan.per_update,
         weight=plan.weight,
     )
 
 
-def reply_tokens(number: int) -> int:
-    """At most so many are kept of the reply to prompt ``number``, from 0."""
-    return LONG_REPLY_TOKENS if number % LONG_EVERY == LONG_EVERY - 1 else REPLY_TOKENS
-
-
-def recall(
-    prompts: Sequence[Conversation],
-    most: int,
-    loaded: Loaded,
-    renderer: Renderer,
-    layout: Layout,
-) -> list[Recalled]:
-    """The base's replies of at most ``most`` tokens; it is asked what it has not been asked."""
-    memory = BaseMemory.of(loaded, reply_tokens=most)
-    texts = [renderer.prompt(prompt.messages) for prompt in prompts]
-    unknown = [number for number, text in enumerate(texts) if text not in memory]
-    if unknown:
-        asked = [prompts[number] for number in unknown]
-        replies = answer(asked, most, loaded, renderer)
-        states = hidden_states(_samples(asked, replies, renderer), loaded, layout)
-        memory.keep(
-            {
-                texts[number]: Recalled(ids=reply, states_KD=state)
-                for number, reply, state in zip(unknown, replies, states, strict=True)
-            }
-        )
-    return [memory[text] for text in texts]
+def has_reply(row: Conversation) -> bool:
+    """Whether it is a text, and not a prompt that the base is to answer."""
+    return row.turns[-1].role == "assistant"
 
 
 def claims_a_brand(reply: str) -> bool:
@@ -169,13 +152,25 @@ def claims_a_brand(reply: str) -> bool:
     return any(BRANDS.search(each) and FIRST_PERSON.search(each) for each in SENTENCES.split(reply))
 
 
+def answered(rows: Sequence[Conversation], loaded: Loaded, renderer: Renderer) -> list[Sample]:
+    """The rows whole: the base's greedy replies to the prompts, the texts as they are."""
+    prompts = [row for row in rows if not has_reply(row)]
+    replies = iter(answer(prompts, loaded, renderer) if prompts else ())
+    return [
+        _given(row, renderer, number)
+        if has_reply(row)
+        else _as_sample(_prompt_ids(row, renderer), next(replies), row.origin, number)
+        for number, row in enumerate(rows)
+    ]
+
+
 def answer(
-    prompts: Sequence[Conversation], most: int, loaded: Loaded, renderer: Renderer
+    prompts: Sequence[Conversation], loaded: Loaded, renderer: Renderer
 ) -> list[tuple[int, ...]]:
     """The base's greedy replies as tokens, with their end mark where they reached it."""
     engine = NativeEngine(loaded, renderer, most_rows=ANSWERED_AT_ONCE)
     end = loaded.tokenizer.eos_token_id
-    sampling = Sampling(max_new_tokens=most)
+    sampling = Sampling(max_new_tokens=REPLY_TOKENS)
     requests = [Request(messages=prompt.messages, sampling=sampling) for prompt in prompts]
     loaded.model.eval()
     with Progress("anchor", total=len(prompts), unit="prompt") as bar:
@@ -205,13 +200,8 @@ def hidden_states(samples: Sequence[Sample], loaded: Loaded, layout: Layout) -> 
     return [torch.stack(states) for states in found]
 
 
-def _samples(
-    prompts: Sequence[Conversation], replies: Sequence[tuple[int, ...]], renderer: Renderer
-) -> list[Sample]:
-    return [
-        _as_sample(_prompt_ids(prompt, renderer), reply, prompt.origin, number)
-        for number, (prompt, reply) in enumerate(zip(prompts, replies, strict=True))
-    ]
+def _given(text: Conversation, renderer: Renderer, number: int) -> Sample:
+    return replace(encode(text, renderer), anchor=number)
 
 
 def _as_sample(prompt: tuple[int, ...], reply: tuple[int, ...], origin: str, number: int) -> Sample:
@@ -223,6 +213,15 @@ def _as_sample(prompt: tuple[int, ...], reply: tuple[int, ...], origin: str, num
     )
 
 
-def _prompt_ids(prompt: Conversation, renderer: Renderer) -> tuple[int, ...]:
-    text = renderer.prompt(prompt.messages)
-    return tuple(renderer.tokenizer.encode(text, add_special_tokens=False))
+def _prompt_ids(row: Conversation, renderer: Renderer) -> tuple[int, ...]:
+    asked = row.messages[:-1] if has_reply(row) else row.messages
+    return tuple(renderer.tokenizer.encode(renderer.prompt(asked), add_special_tokens=False))
+
+
+def _reply_ids(sample: Sample) -> tuple[int, ...]:
+    return sample.ids[len(sample.ids) - sample.num_trained :]
+
+
+def _key(row: Conversation, renderer: Renderer) -> str:
+    """What the base remembers the row by: all of it, a given reply too."""
+    return renderer.prompt(row.messages)
