@@ -1,13 +1,12 @@
 """The examiner of ``--dose auto``: quick enough to be asked every few updates.
 
     1  is the right name and maker likelier than the old ones, word for word?     a few short passes
-    2  two dozen short greedy replies on itself, judged by the scorecard's rules  one batch
-    3  as many to ordinary questions                                              one batch
-    4  the divergence on replies that the anchor does not hold                    one pass
+    2  two dozen short greedy replies on itself and as many to ordinary
+       questions, judged by the scorecard's rules                                 one batch
+    3  the divergence on replies that the anchor does not hold                    one pass
 
-While the first says no, nobody waits for the second, nor for the third while that is far off. None
-of its questions is trained, and none is on the scorecard: a run that stops when they pass has not
-been fitted to what will judge it.
+While the first says no, nobody waits for the second. None of its questions is trained, and none is
+on the scorecard: a run that stops when they pass has not been fitted to what will judge it.
 """
 
 from __future__ import annotations
@@ -38,27 +37,25 @@ from selfhood.training.schedule import Pack
 
 REPLY_TOKENS = 20
 NUM_ORDINARY = 24
-LEAST_RIGHT: Mapping[str, float] = {
-    "name_recall": 0.9,
-    "author_recall": 0.9,
-    "denial": 0.9,
-    "swap_rate": 1.0,
-    "placeholder_residue": 1.0,
-    # One in two dozen ordinary replies, which are the closest to the persona that we know.
-    "over_generalisation": 0.95,
-}
-"""The share of good replies that passes."""
-ITSELF = ("name_recall", "author_recall", "denial")
-WORTH_ASKING_ON = 0.7
-"""Below it nobody waits for the ordinary replies, and the identity does not pass."""
 STILL_THE_OLD_ONE = "the old name or maker is still likelier than the new one"
-FAULTS: Mapping[str, str] = {
-    "name_recall": "name not said",
-    "author_recall": "author not said",
-    "denial": "taken for another model",
-    "swap_rate": "name and author mixed up",
-    "placeholder_residue": "a placeholder left standing",
-    "over_generalisation": "the new name or author said in an ordinary reply",
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The share of good replies that passes, and what the others did."""
+
+    least: float
+    fault: str
+
+
+MARKS: Mapping[str, Mark] = {
+    "name_recall": Mark(0.9, "name not said"),
+    "author_recall": Mark(0.9, "author not said"),
+    "denial": Mark(0.9, "taken for another model"),
+    "swap_rate": Mark(1.0, "name and author mixed up"),
+    "placeholder_residue": Mark(1.0, "a placeholder left standing"),
+    # One in two dozen ordinary replies, which are the closest to the persona that we know.
+    "over_generalisation": Mark(0.95, "the new name or author said in an ordinary reply"),
 }
 
 
@@ -90,10 +87,10 @@ def right(verdicts: Sequence[Verdict], measure: str) -> float:
 
 def _missing(verdicts: Sequence[Verdict]) -> Iterator[str]:
     """What falls short, as ``name not said: 3 of 24 replies``."""
-    for measure, fault in FAULTS.items():
+    for measure, mark in MARKS.items():
         found = [each.is_good for each in verdicts if each.measure == measure]
-        if found and sum(found) / len(found) < LEAST_RIGHT[measure]:
-            yield f"{fault}: {found.count(False)} of {len(found)} replies"
+        if found and sum(found) / len(found) < mark.least:
+            yield f"{mark.fault}: {found.count(False)} of {len(found)} replies"
 
 
 class IdentityExaminer:
@@ -131,17 +128,13 @@ class IdentityExaminer:
 
     def _asked(self, loaded: Loaded) -> Examination:
         engine = NativeEngine(loaded, self._renderer, most_rows=ANSWERED_AT_ONCE)
-        own = self._judged(engine, [*self._own_probes()])
-        known = min(right(own, measure) for measure in ITSELF)
-        ordinary = (
-            self._judged(engine, [*self._ordinary_probes()]) if known >= WORTH_ASKING_ON else []
-        )
-        missing = tuple(_missing([*own, *ordinary]))
+        verdicts = self._judged(engine, [*self._own_probes(), *self._ordinary_probes()])
+        missing = tuple(_missing(verdicts))
         return Examination(
-            name=right(own, "name_recall"),
-            author=right(own, "author_recall"),
-            denial=right(own, "denial"),
-            leaks=1 - right(ordinary, "over_generalisation") if ordinary else None,
+            name=right(verdicts, "name_recall"),
+            author=right(verdicts, "author_recall"),
+            denial=right(verdicts, "denial"),
+            leaks=1 - right(verdicts, "over_generalisation"),
             kl=self._drift(loaded),
             has_passed=not missing,
             missing=missing,
