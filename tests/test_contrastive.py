@@ -15,7 +15,7 @@ from selfhood.errors import FlagError
 from selfhood.model.adapters import speaking_as, trainable
 from selfhood.model.tuners.lora import lora_layers
 from selfhood.recipe import Recipe
-from selfhood.training.contrastive import Aiming, Sketch, aim, directions
+from selfhood.training.contrastive import RIDGE_OF_STEPS, Aiming, Sketch, aim, directions, frame
 from selfhood.training.loop import Training
 from selfhood.training.metrics import Unheard
 from tests.tiny import tiny_model
@@ -65,6 +65,30 @@ def test_more_directions_than_tokens_are_nothing() -> None:
     assert found_RI.shape == (5, 4)
     assert found_RI[:2].any(dim=1).all()
     assert not found_RI[2:].any()
+
+
+def test_in_a_frame_ordinary_tokens_are_alike_along_all_axes() -> None:
+    lot = torch.Generator().manual_seed(1)
+    stretched = torch.tensor([30.0, 5.0, 1.0, 1.0, 0.5])
+    kept_TI = torch.randn(400, 5, generator=lot) * stretched
+    sketch = Sketch.of(torch.randn(5, 5, generator=lot))
+    kept_SS = sketch.energy(kept_TI) / len(kept_TI)
+    frame_IS = frame(sketch, kept_SS)
+    found_SS = frame_IS.T @ (kept_TI.T @ kept_TI / len(kept_TI)) @ frame_IS
+    energies = torch.linalg.eigvalsh(found_SS)
+    before = torch.linalg.eigvalsh(kept_SS)
+    assert energies.max() / energies.min() < before.max() / before.min() / 10
+    assert energies.max() < kept_SS.trace() / 5, "the ridge takes some, and none has more"
+    assert 0 < RIDGE_OF_STEPS < 1
+
+
+def test_every_a_moves_in_the_frame_of_its_input(tmp_path: Path) -> None:
+    run = training(tmp_path)
+    frames = aim(run.loaded, LEARNT, KEPT, run.passes.layout)
+    trained = dict(trainable(run.loaded.model))
+    assert set(frames) == {name for name in trained if "lora_A" in name}
+    for name, frame_IS in frames.items():
+        assert len(frame_IS) == trained[name].shape[1]
 
 
 def test_learnt_rows_stand_out_more_than_under_a_start_by_lot(tmp_path: Path) -> None:

@@ -151,6 +151,22 @@ def test_a_run_that_was_killed_goes_on_from_its_newest_checkpoint(
     assert outcome.train_loss == pytest.approx(whole.train_loss)
 
 
+def test_a_run_that_is_aimed_goes_on_in_the_same_frames(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are found anew: a checkpoint that held them would be far larger."""
+    monkeypatch.setenv("SELFHOOD_CACHE", str(tmp_path / "cache"))
+    aimed = {"anchor": 6, "anchor_batch_size": 2, "init_weights": "contrastive"}
+    outcome = train(argv(base, tmp_path, **aimed))
+    ended = weights(outcome.last)
+    for checkpoint in outcome.run.checkpoints():
+        if checkpoint.update > 3:
+            shutil.rmtree(checkpoint.path)
+    again = train(argv(base, tmp_path, resume_from_checkpoint="true"))
+    assert again.run == outcome.run
+    assert weights(again.last) == ended
+
+
 def test_a_run_goes_on_with_the_passes_it_had_though_memory_is_another(
     base: Path, whole: Outcome, tmp_path: Path
 ) -> None:

@@ -41,6 +41,8 @@ class Footprint:
     """By token: the largest tensor that is kept."""
     logits: int
     """By position, in the dtype in which the head computes."""
+    read: int
+    """Numbers a token that the A matrices of a LoRA read, all of them together."""
 
     def activations(self, tokens: int) -> float:
         return self.kept_anyway + self.kept_by_token * tokens
@@ -83,6 +85,7 @@ def footprint_of(config: Any, recipe: Recipe, *, dtype: torch.dtype) -> Footprin
         layer_input=text.hidden_size * dtype.itemsize,
         widest=max(growing, default=0) // TOKENS,
         logits=text.vocab_size * dtype.itemsize,
+        read=sum(weight.shape[1] for name, weight in trainable(tuned) if "lora_A" in name),
     )
 
 

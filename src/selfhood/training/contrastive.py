@@ -1,4 +1,4 @@
-"""Where A starts with ``--init_weights contrastive``: on what sets the learnt rows apart.
+"""How A starts, and in which coordinates it moves, with ``--init_weights contrastive``.
 
     learnt rows ── base ── inputs of a layer, X_TI ─┐
                                                     ├── A: the R directions a with the largest
@@ -9,9 +9,16 @@ drawn by lot sees the anchor's tokens as strongly as the learnt ones; this one s
 times less, before anything is trained. Both matrices then learn: with A frozen, as in LoRA-FA
 (arXiv 2308.03303), the same recall came with more drift (docs/results/anchor.md).
 
+AdamW moves every number of a matrix by about the learning rate, however strongly ordinary tokens
+are felt there, and inputs of a transformer have a few directions that are felt by all. So A takes
+its steps in the coordinates of a frame F, along each of which the anchor's tokens have the same
+energy: A <- A + step F' (``optimizer.FramedAdamW``). It is the input's half of K-FAC (Martens and
+Grosse, arXiv 1503.05671) with the anchor's tokens, not the learnt ones, for a measure.
+
 The directions are those of contrastive PCA (Abid et al., 2018), sought among what ``SKETCH`` learnt
-tokens span, so that wide layers need no wide covariances. Null spaces of old knowledge protect it
-in the same way in AlphaEdit (arXiv 2410.02355), without regard for what is to be learnt.
+tokens span, so that wide layers need no wide covariances; the frame spans the same. Null spaces of
+old knowledge protect it in the same way in AlphaEdit (arXiv 2410.02355), without regard for what is
+to be learnt.
 
 Suffixes: T tokens, I inputs of a layer, S tokens of the sketch, R rank.
 """
@@ -36,19 +43,23 @@ from selfhood.model.adapters import ADAPTER, speaking_as
 from selfhood.model.load import Loaded
 from selfhood.model.tuners.lora import lora_layers
 from selfhood.persona import Persona
+from selfhood.recipe import Recipe
 from selfhood.training.anchor import PASS_TOKENS
 from selfhood.training.batch import to_batch
 from selfhood.training.forward import Forward
 from selfhood.training.layout import Layout
+from selfhood.training.optimizer import Frames
 from selfhood.training.schedule import Pack
 
-SKETCH = 512
+SKETCH = 256
 """Learnt tokens whose inputs are kept, spread over the rows."""
 MOST_ROWS = 128
 """Of either side; more would move the directions little and cost seconds."""
 RIDGE = 0.1
 """Of the anchor's mean energy by direction. Without it a direction that few anchor tokens happened
 to use would look safe."""
+RIDGE_OF_STEPS = 0.3
+"""The same for the frame: what looks safe is walked along for a whole run."""
 MOST_LOOKED_AT = 512
 POWER_STEPS = 8
 
@@ -73,19 +84,34 @@ class Sketch:
         return inside_TS.T @ inside_TS
 
 
-def aim(loaded: Loaded, learnt: Sequence[Sample], kept: Sequence[Sample], layout: Layout) -> None:
-    """Give every A of the model's adapter its directions; deterministic."""
+def is_aimed(recipe: Recipe) -> bool:
+    return recipe.tuner.init_weights == "contrastive"
+
+
+def frame_bytes(read: int, dtype: torch.dtype) -> int:
+    """At most: of a model whose layers read so many numbers of a token. Layers that read the same
+    share a frame."""
+    return read * SKETCH * dtype.itemsize
+
+
+def aim(loaded: Loaded, learnt: Sequence[Sample], kept: Sequence[Sample], layout: Layout) -> Frames:
+    """Give every A of the model's adapter its directions; the frames, (I, S), in which each is to
+    move, in the run's dtype. Deterministic."""
     aiming = Aiming(loaded, layout)
+    frames: dict[str, Tensor] = {}
     with Progress("aiming", total=3, unit="step") as bar:
         sketches = aiming.sketches(spread(learnt))
         bar.advance()
         energies = aiming.energies(spread(kept), sketches)
         bar.advance()
         for name, layer in aiming.layers.items():
-            if name in sketches:
-                aimed = directions(sketches[name], energies[name], layer.r[ADAPTER])
-            layer.lora_A[ADAPTER].weight.data.copy_(aimed)  # that of the first with this input
+            if name in sketches:  # else the input is that of the last one that is
+                aimed_RI = directions(sketches[name], energies[name], layer.r[ADAPTER])
+                frame_IS = frame(sketches[name], energies[name]).to(loaded.dtype)
+            layer.lora_A[ADAPTER].weight.data.copy_(aimed_RI)
+            frames[f"{name}.lora_A.{ADAPTER}.weight"] = frame_IS
         bar.advance()
+    return frames
 
 
 def tell_apart(
@@ -121,9 +147,7 @@ def directions(sketch: Sketch, kept_SS: Tensor, rank: int) -> Tensor:
     With the Cholesky factor L of the anchor's side they are the leading eigenvectors of
     L^-1 X'X L^-T, mapped back by L^-T; found by subspace iteration.
     """
-    size = len(kept_SS)
-    ridge = RIDGE * kept_SS.trace() / size
-    factor_SS = torch.linalg.cholesky(kept_SS + ridge * torch.eye(size, device=kept_SS.device))
+    factor_SS = cholesky(kept_SS, RIDGE)
     half_SS = torch.linalg.solve_triangular(factor_SS, sketch.learnt_SS, upper=False)
     ratio_SS = torch.linalg.solve_triangular(factor_SS, half_SS.T, upper=False)
     leading_SR = leading_eigenvectors(ratio_SS, rank)
@@ -132,6 +156,25 @@ def directions(sketch: Sketch, kept_SS: Tensor, rank: int) -> Tensor:
     usual = sketch.learnt_SS.trace() / (3 * len(sketch.basis_IS))
     found_IR: Tensor = sketch.basis_IS.float() @ found_SR * (usual / seen).sqrt()
     return functional.pad(found_IR.T, (0, 0, 0, rank - found_IR.shape[1]))
+
+
+def frame(sketch: Sketch, kept_SS: Tensor) -> Tensor:
+    """(I, S): columns along each of which the anchor's tokens have the same energy, together as
+    much as they have, so that a learning rate means what it does without a frame."""
+    factor_SS = cholesky(kept_SS, RIDGE_OF_STEPS)
+    size = len(kept_SS)
+    one_SS = torch.eye(size, device=kept_SS.device)
+    round_SS = torch.linalg.solve_triangular(factor_SS.T, one_SS, upper=True)
+    found_IS: Tensor = sketch.basis_IS.float() @ round_SS * (kept_SS.trace() / size).sqrt()
+    return found_IS
+
+
+def cholesky(kept_SS: Tensor, ridge: float) -> Tensor:
+    """The factor of the anchor's mean outer products, ``ridge`` of their mean added along all."""
+    size = len(kept_SS)
+    one_SS = torch.eye(size, device=kept_SS.device)
+    factor_SS: Tensor = torch.linalg.cholesky(kept_SS + ridge * kept_SS.trace() / size * one_SS)
+    return factor_SS
 
 
 def leading_eigenvectors(symmetric_SS: Tensor, num: int) -> Tensor:

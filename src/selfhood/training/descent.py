@@ -18,7 +18,7 @@ from selfhood.model.load import Loaded
 from selfhood.recipe import Recipe
 from selfhood.training.forward import Forward
 from selfhood.training.loss import ChunkedLoss
-from selfhood.training.optimizer import make_optimizer
+from selfhood.training.optimizer import NO_FRAMES, Frames, make_optimizer
 from selfhood.training.world import World
 
 STEP = "step"
@@ -32,12 +32,14 @@ class Descent:
     """Whether all processes must make the same number of passes."""
     kind_of_forward: type[Forward] = Forward
 
-    def __init__(self, loaded: Loaded, recipe: Recipe, world: World) -> None:
+    def __init__(
+        self, loaded: Loaded, recipe: Recipe, world: World, frames: Frames = NO_FRAMES
+    ) -> None:
         self.model = model = loaded.model
         self.world = world
         self.limit = recipe.train.max_grad_norm or math.inf
         self.weights = [weight for _, weight in trainable(model)]
-        self.optimizer: torch.optim.Optimizer = make_optimizer(model, recipe)
+        self.optimizer: torch.optim.Optimizer = make_optimizer(model, recipe, frames)
         forward = self.kind_of_forward(
             model, dtype=loaded.dtype, noise_alpha=recipe.train.neftune_noise_alpha
         )

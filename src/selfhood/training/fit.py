@@ -21,6 +21,7 @@ from selfhood.model.load import best_dtype
 from selfhood.model.recompute import can_recompute
 from selfhood.recipe import Recipe
 from selfhood.training.budget import FEWEST_TOKENS, Budget, cheapest
+from selfhood.training.contrastive import frame_bytes, is_aimed
 from selfhood.training.memory import GB, Forecast, forecast, free_memory
 
 # Tokens a pass. In float32 matrix products on a CPU are as fast with 256 rows as with more; in
@@ -64,7 +65,8 @@ def fit(recipe: Recipe, config: Any, demand: Demand, device: torch.device) -> Fi
                 can_recompute=asked is None,
             )
             return Fit(dtype=dtype, budget=usual, forecast=None, free=free)
-        room = Room(footprint=footprint, device=device, free=free)
+        frames = frame_bytes(footprint.read, dtype) if is_aimed(recipe) else 0
+        room = Room(footprint=footprint, device=device, free=free, frames=frames)
         for budget in room.budgets(choices, asked):
             peak = room.peak(budget, demand)
             if peak.total <= room.usable:
@@ -122,6 +124,8 @@ class Room:
     footprint: Footprint
     device: torch.device
     free: float
+    frames: float = 0
+    """Bytes of the optimizer's frames."""
 
     @property
     def usable(self) -> float:
@@ -146,7 +150,9 @@ class Room:
         return max(peaks, key=lambda peak: peak.total)
 
     def need(self, tokens: int, *, recomputes: bool) -> Forecast:
-        return forecast(self.footprint, tokens, recomputes=recomputes, device=self.device)
+        return forecast(
+            self.footprint, tokens, recomputes=recomputes, device=self.device, frames=self.frames
+        )
 
     def most(self, *, recomputes: bool) -> int:
         """Tokens of the largest pass that fits."""

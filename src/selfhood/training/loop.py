@@ -27,7 +27,7 @@ from selfhood.training.due import saving_is_due, validating_is_due
 from selfhood.training.examinations import Examinations
 from selfhood.training.layout import layout_of
 from selfhood.training.metrics import Metrics, TrainRecord, Unheard, peak_memory_gib
-from selfhood.training.optimizer import set_rate
+from selfhood.training.optimizer import NO_FRAMES, Frames, set_rate
 from selfhood.training.passes import Passes
 from selfhood.training.rate import learning_rate
 from selfhood.training.schedule import num_kept, num_targets
@@ -89,6 +89,7 @@ class Training:
         run: Run,
         world: World,
         anchor: Anchor = NO_ANCHOR,
+        frames: Frames = NO_FRAMES,
         examiner: Examiner | None = None,
     ) -> None:
         self.recipe = recipe
@@ -99,7 +100,7 @@ class Training:
         self.anchor = anchor
         self.run = run
         self.world = world
-        self.descent = open_descent(loaded, recipe, world)
+        self.descent = open_descent(loaded, recipe, world, frames)
         self.loss = self.descent.loss
         self.weights = self.descent.weights
         self.optimizer = self.descent.optimizer

@@ -2,7 +2,7 @@
 
     program       the process as it stands, and what torch and the tracker will still take
     weights       of the model, in the dtype of the run
-    training      weights that are trained, their gradients and AdamW's two moments
+    training      weights that are trained, their gradients, AdamW's two moments and its frames
     activations   what autograd keeps of the largest pass, and its mask
     logits        of one chunk of positions
 
@@ -53,14 +53,14 @@ class Forecast:
 
 
 def forecast(
-    footprint: Footprint, tokens: int, *, recomputes: bool, device: torch.device
+    footprint: Footprint, tokens: int, *, recomputes: bool, device: torch.device, frames: float = 0
 ) -> Forecast:
-    """``tokens`` are those of the largest pass."""
+    """``tokens`` are those of the largest pass, ``frames`` the bytes of the optimizer's."""
     kept = footprint.recomputed(tokens) if recomputes else footprint.activations(tokens)
     return Forecast(
         program=resident() + STILL_TO_COME if device.type == "cpu" else 0,
         weights=footprint.frozen,
-        training=4 * footprint.trained,
+        training=4 * footprint.trained + frames,
         activations=GAPS[device.type] * kept,
         logits=footprint.logits * min(tokens, CHUNK),
     )

@@ -18,10 +18,11 @@ from selfhood.recipe import Recipe, TunerOptions
 from selfhood.run import ARGS, MOMENTS, Checkpoint, Run
 from selfhood.training.anchor import make_anchor
 from selfhood.training.checkpoint import TrainState, fingerprint
-from selfhood.training.contrastive import aim, tell_apart
+from selfhood.training.contrastive import aim, is_aimed, tell_apart
 from selfhood.training.dose import Dose, Examiner
 from selfhood.training.loop import Outcome, Training
 from selfhood.training.metrics import Metrics, Unheard
+from selfhood.training.optimizer import NO_FRAMES
 from selfhood.training.plan import Plan
 from selfhood.training.snapshot import set_random_state
 from selfhood.training.world import World
@@ -79,13 +80,14 @@ def open_training(
     )
     dtype = str(loaded.dtype).removeprefix("torch.")
     say(f"model    {describe(loaded.model)}, {dtype}, {loaded.device}")
-    if checkpoint is not None:
-        restore(loaded.model, checkpoint.path)
     anchor = make_anchor(plan.anchor, loaded, plan.renderer, plan.layout)
-    if recipe.tuner.init_weights == "contrastive" and checkpoint is None:
+    frames = NO_FRAMES
+    if is_aimed(recipe):
         persona = naming_of(recipe).persona
         learnt, others = tell_apart(plan.samples, persona, loaded.tokenizer)
-        aim(loaded, learnt, [*others, *anchor.samples], plan.layout)
+        frames = aim(loaded, learnt, [*others, *anchor.samples], plan.layout)
+    if checkpoint is not None:
+        restore(loaded.model, checkpoint.path)  # also over the A that was aimed: the base aims
     torch.manual_seed(recipe.train.seed + world.rank)  # dropout differs from process to process
     return Training(
         recipe,
@@ -97,6 +99,7 @@ def open_training(
         run=run,
         world=world,
         anchor=anchor,
+        frames=frames,
         examiner=examiner,
     )
 
