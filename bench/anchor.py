@@ -16,10 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from torch import Tensor
-
 from selfhood import api
-from selfhood.data.encode import encode
+from selfhood.data.encode import Sample
 from selfhood.data.naming import naming_of
 from selfhood.engine.native import NativeEngine
 from selfhood.evaluate.evaluation import make_paper, read_texts
@@ -31,11 +29,11 @@ from selfhood.model.adapters import ADAPTER
 from selfhood.recipe import ExamOptions, Recipe
 from selfhood.run import Run
 from selfhood.starter import STARTER_ID
-from selfhood.training import loss
-from selfhood.training.anchor import hidden_states
+from selfhood.training.anchor import Anchor
 from selfhood.training.dose import WARMING
 from selfhood.training.loop import Training
 from selfhood.training.metrics import Unheard
+from selfhood.training.optimizer import FramedAdamW
 from selfhood.training.plan import Plan
 from selfhood.training.start import open_training
 from selfhood.training.world import ALONE
@@ -43,7 +41,7 @@ from selfhood.training.world import ALONE
 PAGE = Path("docs/results/anchor.md")
 NAME, AUTHOR = ("青石", "Bluestone"), ("海棠工坊", "Begonia Works")  # no page's persona
 NUM_UPDATES = 48
-ASKED = {"name": 48, "author": 48, "denial": 48, "neutral": 48}
+ASKED = {"name": 40, "author": 24, "denial": 24, "neutral": 48}
 KINDS = (
     "name_recall", "author_recall", "denial", "swap_rate", "old_identity_leak",
     "over_generalisation", "kl", "agreement",
@@ -60,32 +58,41 @@ def replay(plan: Plan, training: Training) -> None:
     training.anchor = replace(training.anchor, samples=samples)
 
 
-def given_text(plan: Plan, training: Training) -> None:
-    """Prose that somebody else wrote: the passages of one half of the evaluation."""
-    rows = [row for texts in read_texts() for row in passages_of(texts)[::2]]
-    samples = [
-        replace(encode(row, plan.renderer), anchor=number) for number, row in enumerate(rows)
+def without_prose(plan: Plan, training: Training) -> None:
+    training.anchor = chosen(training.anchor, lambda sample: not is_prose(sample))
+
+
+def prose_alone(plan: Plan, training: Training) -> None:
+    """As many tokens an update as the default has."""
+    training.anchor = replace(chosen(training.anchor, is_prose), per_update=3)
+
+
+def chosen(anchor: Anchor, wanted: Callable[[Sample], bool]) -> Anchor:
+    pairs = [
+        (sample, states)
+        for sample, states in zip(anchor.samples, anchor.states, strict=True)
+        if wanted(sample)
     ]
-    states = hidden_states(samples, training.loaded, plan.layout)
-    training.anchor = replace(training.anchor, samples=samples, states=states, per_update=4)
+    return replace(
+        anchor,
+        samples=[replace(sample, anchor=number) for number, (sample, _) in enumerate(pairs)],
+        states=[states for _, states in pairs],
+    )
 
 
-def both_ways(plan: Plan, training: Training) -> None:
-    """Half of it KL(tuned || base), which is large where the tuned model says what the base never
-    would; KL(base || tuned) hardly sees a name that leaks until it is the likeliest word."""
-    loss._into_pull = into_both_pulls
+def is_prose(sample: Sample) -> bool:
+    return "/text/" in sample.origin
 
 
-def into_both_pulls(logits_KV: Tensor, base_KV: Tensor, weights_K: Tensor) -> Tensor:
-    """Weighted divergence; the tuned logits become its gradient."""
-    tuned_KV = logits_KV.float().log_softmax(dim=-1)
-    base_KV = base_KV.float().log_softmax(dim=-1)
-    said_KV, likely_KV, apart_KV = tuned_KV.exp(), base_KV.exp(), tuned_KV - base_KV
-    missed_K = -(likely_KV * apart_KV).sum(dim=-1)
-    made_up_K = (said_KV * apart_KV).sum(dim=-1)
-    pull_KV = said_KV * (1 + apart_KV - made_up_K[:, None]) - likely_KV
-    logits_KV.copy_(pull_KV * weights_K[:, None] / 2)
-    return (missed_K + made_up_K) / 2 * weights_K
+def without_frames(plan: Plan, training: Training) -> None:
+    """AdamW on the numbers of A themselves; A starts as it does by default."""
+    assert isinstance(training.optimizer, FramedAdamW)
+    training.optimizer.frames = {}
+
+
+def without_either(plan: Plan, training: Training) -> None:
+    without_prose(plan, training)
+    without_frames(plan, training)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +102,14 @@ class Variant:
 
 
 VARIANTS: Mapping[str, Variant] = {
-    "the default: KL on the base's replies": Variant(),
-    "KL both ways on the base's replies": Variant(change=both_ways),
-    "KL on given text": Variant(change=given_text),
+    "the default": Variant(),
+    "without prose": Variant(change=without_prose),
+    "prose alone": Variant(change=prose_alone),
+    "without frames": Variant(change=without_frames),
+    "without either": Variant(change=without_either),
+    "A drawn by lot, no frames": Variant({"init_weights": "true"}),
     "the base's replies, as rows": Variant(change=replay),
     "no anchor, rows of contrast instead": Variant({"anchor": 0}),
-    "the default, A drawn by lot": Variant({"init_weights": "true"}),
 }
 
 
@@ -127,12 +136,10 @@ def measure(name: str, folder: Path) -> Finding:
     )
     plan = api.plan(recipe)
     training = open_training(plan, Run(folder), ALONE, None)
-    usual = loss._into_pull
     variant.change(plan, training)
     began = time.monotonic()
     training.fit(Unheard())
     seconds = time.monotonic() - began
-    loss._into_pull = usual
     return Finding(name=name, seconds=seconds, values=ask(plan, training))
 
 
@@ -145,7 +152,7 @@ def ask(plan: Plan, training: Training) -> dict[str, float]:
     judged = examine(
         engine, tuple(asked(paper.probes)), paper.judge, speakers={"tuned": ADAPTER}, seed=42
     )
-    passages = [row for texts in read_texts() for row in passages_of(texts)[1::2]]
+    passages = [row for texts in read_texts() for row in passages_of(texts)]
     drift = Retention(engine.loaded, plan.renderer, passages, adapter=ADAPTER).drift()
     return {each.name: each.value for each in (*rates(judged), *drift.measures())}
 
