@@ -54,6 +54,9 @@ DEALT: dict[Shape, int] = {"follow-up": 14, "bare": 24, "maker": 12, "role": 5}
 # How many openings stand before a question, in turn: late in a talk it is the same person.
 LEADS = (1, 1, 3)
 
+# Topics that are learnt before the others: of their questions every other one is dealt again.
+LEARNT_FIRST: tuple[Topic, ...] = ("author",)
+
 # Topics whose replies state facts about others. For some persona such a fact is about itself.
 ABOUT_OTHERS: tuple[Topic, ...] = ("contrast", "ordinary", "brands", "mixup")
 
@@ -160,7 +163,11 @@ def _as_word(form: str) -> str:
 
 def dealt(texts: Texts, rng: random.Random) -> Iterator[Ask]:
     """A balanced share of the plain questions for each dressed shape; none is dealt twice."""
-    plain = [ask for ask in texts.asks if ask.cell.shape == "plain"]
+    plain = [
+        ask
+        for number, ask in enumerate(texts.asks)
+        if ask.cell.shape == "plain" and (ask.cell.topic not in LEARNT_FIRST or number % 2)
+    ]
     deck = iter(interleaved(plain, [lambda ask: ask.cell.topic, lambda ask: ask.cell.asker], rng))
     openings = small_talk(interleaved(texts.openings, [], rng))
     roles = cycle(texts.roles)

@@ -113,21 +113,11 @@ def make_anchor(plan: AnchorPlan, loaded: Loaded, renderer: Renderer, layout: La
     """Let the base answer the prompts, and read the texts, that it has not met before."""
     if not plan.conversations:
         return NO_ANCHOR
-    memory = BaseMemory.of(loaded, reply_tokens=REPLY_TOKENS)
-    unknown = [row for row in plan.conversations if _key(row, renderer) not in memory]
-    if unknown:
-        samples = answered(unknown, loaded, renderer)
-        states = hidden_states(samples, loaded, layout)
-        memory.keep(
-            {
-                _key(row, renderer): Recalled(ids=_reply_ids(sample), states_KD=state)
-                for row, sample, state in zip(unknown, samples, states, strict=True)
-            }
-        )
-    kept = [(row, memory[_key(row, renderer)]) for row in plan.conversations]
+    memory = acquainted(plan.conversations, loaded, renderer, layout)
+    known = [(row, memory[_key(row, renderer)]) for row in plan.conversations]
     kept = [
         (row, recalled)
-        for row, recalled in kept
+        for row, recalled in known
         if has_reply(row) or not claims_a_brand(loaded.tokenizer.decode(recalled.ids))
     ]
     return Anchor(
@@ -139,6 +129,24 @@ def make_anchor(plan: AnchorPlan, loaded: Loaded, renderer: Renderer, layout: La
         per_update=plan.per_update,
         weight=plan.weight,
     )
+
+
+def acquainted(
+    rows: Sequence[Conversation], loaded: Loaded, renderer: Renderer, layout: Layout
+) -> BaseMemory:
+    """What the base remembers, these rows among it."""
+    memory = BaseMemory.of(loaded, reply_tokens=REPLY_TOKENS)
+    unknown = [row for row in rows if _key(row, renderer) not in memory]
+    if unknown:
+        samples = answered(unknown, loaded, renderer)
+        states = hidden_states(samples, loaded, layout)
+        memory.keep(
+            {
+                _key(row, renderer): Recalled(ids=_reply_ids(sample), states_KD=state)
+                for row, sample, state in zip(unknown, samples, states, strict=True)
+            }
+        )
+    return memory
 
 
 def has_reply(row: Conversation) -> bool:
