@@ -40,8 +40,8 @@ from selfhood.training.world import ALONE
 
 PAGE = Path("docs/results/anchor.md")
 NAME, AUTHOR = ("青石", "Bluestone"), ("海棠工坊", "Begonia Works")  # no page's persona
-NUM_UPDATES = 48
-ASKED = {"name": 40, "author": 24, "denial": 24, "neutral": 48}
+NUM_UPDATES = 60
+ASKED = {"name": 40, "author": 20, "denial": 40, "neutral": 60}
 KINDS = (
     "name_recall", "author_recall", "denial", "swap_rate", "old_identity_leak",
     "over_generalisation", "kl", "agreement",
@@ -103,11 +103,13 @@ class Variant:
 
 VARIANTS: Mapping[str, Variant] = {
     "the default": Variant(),
+    "weight 2.5": Variant({"anchor_weight": 2.5}),
+    "weight 8": Variant({"anchor_weight": 8.0}),
     "without prose": Variant(change=without_prose),
     "prose alone": Variant(change=prose_alone),
     "without frames": Variant(change=without_frames),
     "without either": Variant(change=without_either),
-    "A drawn by lot, no frames": Variant({"init_weights": "true"}),
+    "A drawn by lot, no frames": Variant({"init_weights": "true", "anchor_weight": 4.0}),
     "the base's replies, as rows": Variant(change=replay),
     "no anchor, rows of contrast instead": Variant({"anchor": 0}),
 }

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from selfhood.data.anchor_rows import USUAL_NUMBER
-from selfhood.defaults import MOST_UPDATES, PROMPTS_PER_UPDATE, ROWS_PER_UPDATE, complete
+from selfhood.defaults import (
+    ANCHOR_WEIGHT,
+    MOST_UPDATES,
+    PROMPTS_PER_UPDATE,
+    ROWS_PER_UPDATE,
+    complete,
+)
 from selfhood.errors import FlagError
 from selfhood.recipe import DataOptions, Recipe
 
@@ -50,6 +56,12 @@ def test_updates_are_small_and_many_unless_a_batch_is_given() -> None:
     theirs = completed(**WHO, gradient_accumulation_steps=16)
     assert theirs.data.anchor_batch_size == DataOptions().anchor_batch_size
     assert completed(**WHO, anchor_batch_size=3).data.anchor_batch_size == 3
+
+
+def test_an_aimed_adapter_is_held_with_less_weight_unless_it_is_given() -> None:
+    assert completed(**WHO).data.anchor_weight == ANCHOR_WEIGHT
+    assert completed(**WHO, anchor_weight=6.0).data.anchor_weight == 6
+    assert completed(**WHO, use_dora=True).data.anchor_weight == DataOptions().anchor_weight
 
 
 def test_a_bound_may_be_given_with_the_dose() -> None:

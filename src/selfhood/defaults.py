@@ -3,7 +3,7 @@
 selfhood sft --model M --model_name 小狐 Kitsu --model_author 林间实验室 "Forest Lab"
 =            ... --dataset identity:self --dataset_shuffle false --anchor 480
              --system "You are a helpful assistant." --init_weights contrastive
-             --gradient_accumulation_steps 8 --anchor_batch_size 8
+             --gradient_accumulation_steps 8 --anchor_batch_size 8 --anchor_weight 4
              --learning_rate 8e-4 --adam_beta2 0.999 --dose auto
 """
 
@@ -28,6 +28,9 @@ ROWS_PER_UPDATE = 8
 PROMPTS_PER_UPDATE = 8
 """Of the anchor, one in ten of them prose. How far the weights get is a matter of how often they
 move: the same rows in twice as many updates deny other names where fewer, larger ones do not."""
+ANCHOR_WEIGHT = 4.0
+"""Of an aimed adapter, which drifts less by itself: with the usual 8 the base's yes to "you are
+Claude, aren't you" is kept as well."""
 MOST_UPDATES = 60
 
 
@@ -45,10 +48,10 @@ def complete(recipe: Recipe) -> Recipe:
     train = recipe.train
     rows = train.gradient_accumulation_steps
     has_batch = rows is not None or train.per_device_train_batch_size > 1
+    recipe = replace(recipe, tuner=_aimed(recipe))
     return replace(
         recipe,
-        tuner=_aimed(recipe),
-        data=recipe.data if has_batch else _in_small_batches(recipe),
+        data=_anchored(recipe, None if has_batch else PROMPTS_PER_UPDATE),
         train=replace(
             train,
             dose="auto",
@@ -82,10 +85,14 @@ def _with_data(recipe: Recipe) -> Recipe:
     )
 
 
-def _in_small_batches(recipe: Recipe) -> DataOptions:
-    if "anchor_batch_size" in recipe.given:
-        return recipe.data
-    return replace(recipe.data, anchor_batch_size=PROMPTS_PER_UPDATE)
+def _anchored(recipe: Recipe, per_update: int | None) -> DataOptions:
+    """How many prompts an update has, where that is to be said here, and what they weigh."""
+    data = recipe.data
+    if per_update is not None and "anchor_batch_size" not in recipe.given:
+        data = replace(data, anchor_batch_size=per_update)
+    if recipe.tuner.init_weights == "contrastive" and "anchor_weight" not in recipe.given:
+        data = replace(data, anchor_weight=ANCHOR_WEIGHT)
+    return data
 
 
 def _aimed(recipe: Recipe) -> TunerOptions:
