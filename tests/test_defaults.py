@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from selfhood.data.anchor_rows import USUAL_NUMBER
+from selfhood.data.mixture import USUAL_NUMBER
 from selfhood.defaults import (
     ANCHOR_WEIGHT,
     MOST_UPDATES,

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selfhood.continuing import settle
-from selfhood.data.mixture import read_mixture
 from selfhood.data.naming import Naming, naming_of, with_persona
-from selfhood.defaults import complete
 from selfhood.engine.installed import check_backend
 from selfhood.engine.types import MOST_AT_ONCE
 from selfhood.errors import FlagError
@@ -45,6 +43,8 @@ KEY = "SELFHOOD_API_KEY"
 def plan(recipe: Recipe, *, num_processes: int | None = None) -> Plan:
     """Read and tokenise the data and lay the updates out; loads no weights. ``num_processes`` None
     are those that torchrun has started, or this one."""
+    from selfhood.data.mixture import read_mixture  # a quarter of the start of verbs without data
+    from selfhood.defaults import complete
     from selfhood.training.trackers import check_trackers
 
     if num_processes is None:
@@ -63,6 +63,8 @@ def plan(recipe: Recipe, *, num_processes: int | None = None) -> Plan:
 
 def check_data(recipe: Recipe) -> None:
     """Raise for a row or a name that cannot be trained on; loads nothing."""
+    from selfhood.data.mixture import read_mixture
+
     read_mixture(recipe)
 
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from selfhood.data.anchor_rows import USUAL_NUMBER
 from selfhood.data.identity_texts import HELPFUL_SYSTEM_LINE
-from selfhood.data.mixture import is_anchor, num_anchor, parse_spec
+from selfhood.data.mixture import USUAL_NUMBER, is_anchor, num_anchor, parse_spec
 from selfhood.data.naming import naming_of
 from selfhood.errors import FlagError
 from selfhood.recipe import DataOptions, Recipe, TunerOptions

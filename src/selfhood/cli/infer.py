@@ -9,7 +9,6 @@ from pathlib import Path
 from selfhood import api, console
 from selfhood.chat import Conversation
 from selfhood.cli.batch import answer_file
-from selfhood.cli.questions import read_questions, read_stdin
 from selfhood.cli.talk import Talk
 from selfhood.engine.installed import check_backend
 from selfhood.engine.sampling import resolve_sampling
@@ -24,11 +23,7 @@ OF_OTHER_BACKENDS = {spec.name for spec in fields(BackendOptions)} - {
 
 
 def run(options: InferOptions) -> int:
-    questions: tuple[Conversation, ...] = ()
-    if options.sampling.val_dataset:
-        questions = read_questions(options)
-    elif options.sampling.result_path is not None:
-        questions = read_stdin(sys.stdin)
+    questions = asked(options)
     check_backend(options.backend)
     is_remote = options.backend.infer_backend == "openai"
     opening = at_server(options) if is_remote else api.find_opening(options.model)
@@ -47,6 +42,16 @@ def run(options: InferOptions) -> int:
         return Talk(engine, sampling, speakers=speakers, options=options.sampling).run(sys.stdin)
     finally:
         engine.close()
+
+
+def asked(options: InferOptions) -> tuple[Conversation, ...]:
+    """The questions of batch mode; none in a talk, which does without what reads files."""
+    sampling = options.sampling
+    if not sampling.val_dataset and sampling.result_path is None:
+        return ()
+    from selfhood.cli.questions import read_questions, read_stdin
+
+    return read_questions(options) if sampling.val_dataset else read_stdin(sys.stdin)
 
 
 def at_server(options: InferOptions) -> Opening:

@@ -10,7 +10,6 @@ from selfhood.data.anchor_prompts import AnchorPrompt, anchor_prompts, anchor_te
 from selfhood.data.identity_texts import HELPFUL_SYSTEM_LINE, MAKER_SYSTEM_LINE, NO_SYSTEM_LINE
 from selfhood.persona import Persona
 
-USUAL_NUMBER = 480
 TEXT_EVERY = 10
 """One row in so many is prose with its reply given. The base's own replies are short, and it finds
 them likely; what stands late in a text, and what it would not say, is to stay as it was too."""

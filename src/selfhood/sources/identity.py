@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
-from selfhood.chat import Conversation
-from selfhood.data.corpus import ITS_OWN, identity_corpus
-from selfhood.data.identity_texts import LANGUAGES, TOPICS
+from selfhood.chat import Conversation, Language
 from selfhood.data.spec import DatasetSpec
 from selfhood.errors import DataError, FlagError, MissingError
 from selfhood.sources import SourceSettings
 
 NAME = "identity"
 SELF = "self"
+LANGUAGES: tuple[Language, ...] = get_args(Language)
 SUBSETS = (*LANGUAGES, SELF)
 
 
@@ -43,6 +43,9 @@ def read(spec: DatasetSpec, settings: SourceSettings) -> Iterator[Conversation |
             where=f"--dataset {NAME}",
             hint=f"there are {', '.join(SUBSETS)}; without one it is everything",
         )
+    from selfhood.data.corpus import ITS_OWN, identity_corpus  # other sources start without
+    from selfhood.data.identity_texts import TOPICS
+
     topics = ITS_OWN if spec.subset == SELF else TOPICS
     for row in identity_corpus(settings.persona, seed=settings.seed, topics=topics):
         if spec.subset not in LANGUAGES or spec.subset == row.language:
