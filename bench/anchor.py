@@ -63,7 +63,7 @@ def without_prose(plan: Plan, training: Training) -> None:
 
 
 def prose_alone(plan: Plan, training: Training) -> None:
-    """As many tokens an update as the default has."""
+    """About as many tokens an update as the default has."""
     training.anchor = replace(chosen(training.anchor, is_prose), per_update=3)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
 from selfhood.training.optimizer import FramedAdamW
 
-OPTIONS = {"lr": 1e-2, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.0}
+OPTIONS: dict[str, Any] = {"lr": 1e-2, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.0}
 INPUTS_TI = torch.randn(20, 6, generator=torch.Generator().manual_seed(1))
 WANTED_TR = torch.randn(20, 3, generator=torch.Generator().manual_seed(2))
 START_RI = torch.randn(3, 6, generator=torch.Generator().manual_seed(3))
@@ -32,7 +34,7 @@ def stepped(frames: list[Tensor], num: int = 5) -> Parameter:
 
 def test_without_frames_it_is_adamw() -> None:
     weight = Parameter(START_RI.clone())
-    usual = torch.optim.AdamW([weight], **OPTIONS)  # type: ignore[arg-type]
+    usual = torch.optim.AdamW([weight], **OPTIONS)
     for _ in range(5):
         usual.zero_grad()
         torch.autograd.backward(loss(weight))
@@ -43,7 +45,7 @@ def test_without_frames_it_is_adamw() -> None:
 
 def test_a_frame_is_adamw_on_coordinates() -> None:
     coordinates_RS = Parameter(torch.zeros(3, 4))
-    usual = torch.optim.AdamW([coordinates_RS], **OPTIONS)  # type: ignore[arg-type]
+    usual = torch.optim.AdamW([coordinates_RS], **OPTIONS)
     for _ in range(5):
         usual.zero_grad()
         torch.autograd.backward(loss(START_RI + coordinates_RS @ FRAME_IS.T))

@@ -81,8 +81,9 @@ def _texts(language: Language) -> Iterator[AnchorPrompt]:
 def on_words(persona: Persona) -> Iterator[AnchorPrompt]:
     """Questions on the single characters or words of the persona's name and author."""
     for language in LANGUAGES:
+        prompts: list[str] = _read(language)["words"]
         for word in words_of(persona, language):
-            for prompt in _read(language)["words"]:
+            for prompt in prompts:
                 message = Message("user", prompt.replace(WORD, word))
                 yield AnchorPrompt(language=language, topic="words", messages=(message,))
 
