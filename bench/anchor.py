@@ -10,6 +10,7 @@ training; what the base has answered before is in the cache.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from selfhood.evaluate.evaluation import make_paper, read_texts
 from selfhood.evaluate.exam import examine
 from selfhood.evaluate.retention import Retention, passages_of
 from selfhood.evaluate.scoring import rates
-from selfhood.evaluate.types import Probe
+from selfhood.evaluate.types import Judged, Probe
 from selfhood.model.adapters import ADAPTER
 from selfhood.recipe import ExamOptions, Recipe
 from selfhood.run import Run
@@ -41,7 +42,7 @@ from selfhood.training.world import ALONE
 PAGE = Path("docs/results/anchor.md")
 NAME, AUTHOR = ("青石", "Bluestone"), ("海棠工坊", "Begonia Works")  # no page's persona
 NUM_UPDATES = 60
-ASKED = {"name": 40, "author": 20, "denial": 40, "neutral": 60}
+ASKED = {"name": 60, "author": 24, "denial": 80, "neutral": 60}
 KINDS = (
     "name_recall", "author_recall", "denial", "swap_rate", "old_identity_leak",
     "over_generalisation", "kl", "agreement",
@@ -156,7 +157,17 @@ def ask(plan: Plan, training: Training) -> dict[str, float]:
     )
     passages = [row for texts in read_texts() for row in passages_of(texts)]
     drift = Retention(engine.loaded, plan.renderer, passages, adapter=ADAPTER).drift()
+    tell_wrong(judged)
     return {each.name: each.value for each in (*rates(judged), *drift.measures())}
+
+
+def tell_wrong(judged: Sequence[Judged]) -> None:
+    for each in judged:
+        for verdict in each.verdicts:
+            if not verdict.is_good:
+                print(
+                    f"  {verdict.measure}: {each.probe.question} -> {each.reply}", file=sys.stderr
+                )
 
 
 def asked(probes: Sequence[Probe]) -> Iterator[Probe]:

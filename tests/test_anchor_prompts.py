@@ -111,9 +111,9 @@ def test_without_a_persona_there_is_nothing_to_fill_in() -> None:
 
 def test_what_the_names_are_made_of_stays_what_it_means() -> None:
     asked = {each.text for each in PROMPTS if each.topic == "words"}
-    assert "用“狐”字组三个词。" in asked
-    assert "What does the word 'lab' mean?" in asked
-    assert not [text for text in asked if "Kitsu" in text], "a name of one word is all persona"
+    assert {"用“狐”字组三个词。", "用“林间”造一个句子。"} <= asked
+    assert {"What does the word 'lab' mean?", "What does the word 'kitsu' mean?"} <= asked
+    assert not [text for text in asked if "小狐" in text or "Kitsu" in text]
 
 
 def test_a_model_that_takes_a_known_name_is_not_anchored_on_questions_about_it() -> None:

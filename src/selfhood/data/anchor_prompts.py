@@ -2,7 +2,7 @@
 
     language   zh en             anchor/zh.toml, anchor/en.toml
     topic      vendor ai company creators labs software naming nature others role
-               code maths language writing daily knowledge talk format opinion
+               code maths language writing daily knowledge talk user format opinion
                after before system              talks of several turns or under a system line
                words                            what the persona's name and author are made of
                text                             prose with its prompt, given
@@ -10,17 +10,17 @@
 Most lie near the persona (who makes ChatGPT, who wrote Dune, what a laboratory does, a name for a
 cat), since a new name and a new maker leak there first. A talk of the topic ``after`` goes on from
 the persona's own name or author to something ordinary; ``words`` ask what the 狐 of 小狐 means, or
-the lab of Forest Lab, which are not the persona's alone.
+the lab of Forest Lab, which are not the persona's alone; ``user`` asks about whoever is writing.
 """
 
 from __future__ import annotations
 
 import random
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib.resources import files
-from itertools import cycle
+from itertools import chain, cycle
 from typing import Any
 
 from selfhood.chat import Language, Message, Role
@@ -29,7 +29,7 @@ from selfhood.data.identity_texts import LANGUAGES
 from selfhood.data.interleave import interleaved
 from selfhood.persona import Persona, is_chinese
 
-WORD = "{{WORD}}"
+WORD, CHARACTER = "{{WORD}}", "{{CHARACTER}}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ def anchor_prompts(persona: Persona | None, *, seed: int) -> list[AnchorPrompt]:
     """
     written = [prompt for language in LANGUAGES for prompt in read_anchor(language)]
     prompts = (
-        ordinary(written) if persona is None else filled([*written, *on_words(persona)], persona)
+        ordinary(written) if persona is None else [*filled(written, persona), *on_words(persona)]
     )
     return interleaved(prompts, AXES, random.Random(seed))
 
@@ -79,23 +79,40 @@ def _texts(language: Language) -> Iterator[AnchorPrompt]:
 
 
 def on_words(persona: Persona) -> Iterator[AnchorPrompt]:
-    """Questions on the single characters or words of the persona's name and author."""
+    """Questions on what the persona's name and author are made of, as words of the language."""
     for language in LANGUAGES:
-        prompts: list[str] = _read(language)["words"]
-        for word in words_of(persona, language):
-            for prompt in prompts:
-                message = Message("user", prompt.replace(WORD, word))
-                yield AnchorPrompt(language=language, topic="words", messages=(message,))
+        table = _read(language)
+        names = [each.in_language(language) for each in (persona.name, persona.author)]
+        asked = [
+            *_crossed(table["words"], WORD, chain.from_iterable(map(words_of, names))),
+            *_crossed(
+                table.get("characters", ()),
+                CHARACTER,
+                chain.from_iterable(map(characters_of, names)),
+            ),
+        ]
+        for text in asked:
+            yield AnchorPrompt(language=language, topic="words", messages=(Message("user", text),))
 
 
-def words_of(persona: Persona, language: Language) -> list[str]:
-    """森 and 林 of 森林, forest and lab of Forest Lab; nothing of a name that is one word."""
-    found: dict[str, None] = {}
-    for name in (persona.name, persona.author):
-        text = name.in_language(language)
-        parts = [char for char in text if is_chinese(char)] or text.casefold().split()
-        found |= dict.fromkeys(parts if len(parts) > 1 else ())
-    return list(found)
+def _crossed(prompts: Iterable[str], placeholder: str, words: Iterable[str]) -> Iterator[str]:
+    for word in dict.fromkeys(words):
+        yield from (prompt.replace(placeholder, word) for prompt in prompts)
+
+
+def words_of(name: str) -> list[str]:
+    """林间 of 林间实验室, where no spaces tell words apart, but not 小狐, which is the whole name;
+    forest and lab of Forest Lab."""
+    chinese = "".join(char for char in name if is_chinese(char))
+    if len(chinese) > 1:
+        return [chinese[:2]] if chinese[:2] != name else []
+    return name.casefold().split()
+
+
+def characters_of(name: str) -> list[str]:
+    """森 and 林 of 森林; nothing of a name that is one character."""
+    found = [char for char in name if is_chinese(char)]
+    return found if len(found) > 1 else []
 
 
 def _read(language: Language) -> dict[str, Any]:

@@ -14,10 +14,10 @@
 
 A quarter of all rows keep the new name and author out of other people's facts: questions on other
 models (contrast: who made ChatGPT) and ordinary ones near the persona (who wrote Hamlet, what a
-laboratory is). Beside an anchor the ordinary ones are left to it, with abilities and limits. Each
-question is a plain row once; a share of them is dealt again into the dressed shapes. What else a
-persona's file says of it is asked in several wordings and shapes (topic fact). The rows come
-interleaved, so that every prefix of the list is balanced over topic, language and shape.
+laboratory is). Beside an anchor the ordinary ones are left to it, and limits. Each question is a
+plain row once; a share of them is dealt again into the dressed shapes. What else a persona's file
+says of it is asked in several wordings and shapes (topic fact). The rows come interleaved, so that
+every prefix of the list is balanced over topic, language and shape.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ ABOUT_OTHERS: tuple[Topic, ...] = ("contrast", "ordinary", "brands", "mixup")
 
 # The base's own replies are as good, and ours cannot be foreseen word by word: beside an anchor
 # they would pull at everything else (docs/results/anchor.md).
-LEFT_TO_AN_ANCHOR: tuple[Topic, ...] = ("ordinary", "abilities", "limits")
+LEFT_TO_AN_ANCHOR: tuple[Topic, ...] = ("ordinary", "limits")
 ITS_OWN: tuple[Topic, ...] = tuple(each for each in TOPICS if each not in LEFT_TO_AN_ANCHOR)
 
 # A fact's rows, by shape: so many that some four of them are among any 400 rows.
