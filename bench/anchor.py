@@ -10,13 +10,13 @@ training; what the base has answered before is in the cache.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from bench.wrong import tell_wrong
 from selfhood import api
 from selfhood.data.encode import Sample
 from selfhood.data.naming import naming_of
@@ -25,7 +25,7 @@ from selfhood.evaluate.evaluation import make_paper, read_texts
 from selfhood.evaluate.exam import examine
 from selfhood.evaluate.retention import Retention, passages_of
 from selfhood.evaluate.scoring import rates
-from selfhood.evaluate.types import Judged, Probe
+from selfhood.evaluate.types import Probe
 from selfhood.model.adapters import ADAPTER
 from selfhood.recipe import ExamOptions, Recipe
 from selfhood.run import Run
@@ -159,15 +159,6 @@ def ask(plan: Plan, training: Training) -> dict[str, float]:
     drift = Retention(engine.loaded, plan.renderer, passages, adapter=ADAPTER).drift()
     tell_wrong(judged)
     return {each.name: each.value for each in (*rates(judged), *drift.measures())}
-
-
-def tell_wrong(judged: Sequence[Judged]) -> None:
-    for each in judged:
-        for verdict in each.verdicts:
-            if not verdict.is_good:
-                print(
-                    f"  {verdict.measure}: {each.probe.question} -> {each.reply}", file=sys.stderr
-                )
 
 
 def asked(probes: Sequence[Probe]) -> Iterator[Probe]:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.wrong import tell_wrong
 from selfhood import api
 from selfhood.evaluate.types import Scorecard
 from selfhood.recipe import EvalOptions, Recipe
@@ -106,6 +107,7 @@ def main() -> None:
     for name, author in drawn(options.personas, options.seed):
         with tempfile.TemporaryDirectory() as folder:
             findings.append(measure(name, author, Path(folder), options.limit))
+        tell_wrong(each for each in findings[-1].card.judged if each.speaker == "tuned")
         print(table(findings[-1:]), flush=True)
     if options.write:
         head, _, _ = PAGE.read_text(encoding="utf-8").partition("| | ")
