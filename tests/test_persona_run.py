@@ -43,7 +43,7 @@ def plan(file: Path) -> Plan:
             {
                 "model": str(model),
                 "persona": str(file),
-                "dataset": ("identity#8",),
+                "dataset": ("identity#32",),  # some of them talks
                 "gradient_accumulation_steps": 2,
                 "max_steps": 1,
                 "output_dir": str(file.parent / "output"),
