@@ -5,7 +5,7 @@ import pytest
 
 from bench.held_out import QUESTIONS
 from selfhood.chat import Language
-from selfhood.data.anchor_prompts import AnchorPrompt, anchor_prompts, read_anchor
+from selfhood.data.anchor_prompts import AnchorPrompt, anchor_prompts, read_anchor, words_of
 from selfhood.data.identity_texts import LANGUAGES, read_texts
 from selfhood.persona import Bilingual, Persona, language_of
 
@@ -114,6 +114,11 @@ def test_what_the_names_are_made_of_stays_what_it_means() -> None:
     assert {"用“狐”字组三个词。", "用“林间”造一个句子。"} <= asked
     assert {"What does the word 'lab' mean?", "What does the word 'kitsu' mean?"} <= asked
     assert not [text for text in asked if "小狐" in text or "Kitsu" in text]
+
+
+def test_a_name_as_it_is_written_is_no_word_to_ask_about() -> None:
+    assert words_of("林间实验室") == ["林间"] and words_of("Forest Lab") == ["forest", "lab"]
+    assert words_of("小狐") == [] and words_of("Kitsu") == ["kitsu"] and words_of("kitsu") == []
 
 
 def test_a_model_that_takes_a_known_name_is_not_anchored_on_questions_about_it() -> None:

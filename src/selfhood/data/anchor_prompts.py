@@ -101,12 +101,13 @@ def _crossed(prompts: Iterable[str], placeholder: str, words: Iterable[str]) -> 
 
 
 def words_of(name: str) -> list[str]:
-    """林间 of 林间实验室, where no spaces tell words apart, but not 小狐, which is the whole name;
-    forest and lab of Forest Lab."""
+    """林间 of 林间实验室, where no spaces tell words apart; forest and lab of Forest Lab.
+
+    The name as it is written is no word of the language: not 小狐, and kitsu only of a Kitsu.
+    """
     chinese = "".join(char for char in name if is_chinese(char))
-    if len(chinese) > 1:
-        return [chinese[:2]] if chinese[:2] != name else []
-    return name.casefold().split()
+    words = [chinese[:2]] if len(chinese) > 1 else name.casefold().split()
+    return [word for word in words if word != name]
 
 
 def characters_of(name: str) -> list[str]:
