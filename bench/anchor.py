@@ -176,6 +176,13 @@ def table(findings: Sequence[Finding]) -> str:
     return "\n".join(lines)
 
 
+def with_table(page: str, findings: Sequence[Finding]) -> str:
+    """The page with this table in the place of its own, and all that stands round it."""
+    head, _, rest = page.partition("| one run each |")
+    _, _, tail = rest.partition("\n\n")
+    return f"{head}{table(findings)}\n\n{tail}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", choices=VARIANTS, default=list(VARIANTS))
@@ -187,8 +194,7 @@ def main() -> None:
             findings.append(measure(name, Path(folder)))
         print(table(findings[-1:]).splitlines()[-1], flush=True)
     if options.write:
-        head, _, _ = PAGE.read_text(encoding="utf-8").partition("| one run each |")
-        PAGE.write_text(f"{head}{table(findings)}\n", encoding="utf-8")
+        PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), findings), encoding="utf-8")
 
 
 if __name__ == "__main__":
