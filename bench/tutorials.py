@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.bar import shown
+from bench.bar import by_name, shown
 from bench.persona import PERSONA, SYSTEM
 from selfhood import api
 from selfhood.evaluate.types import Scorecard
@@ -72,8 +72,9 @@ def measure(name: str, folder: Path, limit: int | None) -> Finding:
 
 
 def line(found: Finding) -> str:
+    measures = by_name(found.card.measures)
     cells = [found.name, str(found.num_updates), f"{found.seconds:.0f} s"]
-    return f"| {' | '.join([*cells, *(shown(found.card, name) for name in MEASURES)])} |"
+    return f"| {' | '.join([*cells, *(shown(measures.get(name)) for name in MEASURES)])} |"
 
 
 def main() -> None:
