@@ -91,7 +91,7 @@ def is_prose(sample: Sample) -> bool:
 
 
 def is_begun(sample: Sample) -> bool:
-    return "/frame/" in sample.origin or "/opening/" in sample.origin
+    return "/frame/" in sample.origin
 
 
 def without_frames(plan: Plan, training: Training) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from selfhood.chat import Conversation
 from selfhood.data.anchor_begun import begun_prompts, stems_of, with_begun
-from selfhood.data.anchor_prompts import frames, openings
-from selfhood.data.anchor_rows import anchor_rows, spare_rows
+from selfhood.data.anchor_prompts import frames
+from selfhood.data.anchor_rows import anchor_rows
 from selfhood.data.identity_texts import LANGUAGES
 from selfhood.persona import Bilingual, Persona
 from tests.tiny_bpe import bpe_tokenizer
@@ -48,22 +48,9 @@ def test_every_stem_of_name_and_author_stands_after_every_frame_in_both_language
                     assert begins + stem in found
 
 
-def test_an_ordinary_prompt_is_begun_as_the_persona_begins() -> None:
-    prompts = begun_prompts(PERSONA, TOKENIZER, seed=1)
-    opened = [prompt for prompt in prompts if prompt.topic == "opening"]
-    assert {(each.language, each.messages[-1].content) for each in opened} == {
-        (language, opening) for language in LANGUAGES for opening in openings(language)
-    }
-
-
-def test_one_row_in_five_is_begun_and_what_is_begun_is_not_trained() -> None:
+def test_one_row_in_nine_is_begun_and_what_is_begun_is_not_trained() -> None:
     rows = woven(480)
     found = [row for row in rows if row.messages[-1].trained is False]
-    assert len(found) == 120 == len(rows) // 5
-    assert len({(row.system, row.turns) for row in found}) == 120
+    assert len(found) == 60 == len(rows) // 9
+    assert len({(row.system, row.turns) for row in found}) == 60
     assert {row.language for row in found[:4]} == set(LANGUAGES)
-
-
-def test_what_examines_is_not_met_with_an_opening_either() -> None:
-    asked = {row.turns[0].content for row in woven(480)}
-    assert not asked & {row.turns[0].content for row in spare_rows(PERSONA, num=24, seed=1)}

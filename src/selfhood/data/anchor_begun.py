@@ -1,29 +1,28 @@
-"""Rows of the anchor whose reply is begun as the persona's are, and left to the base to go on with.
+"""Rows of the anchor whose reply is begun up to a name, and left to the base to go on with.
 
-    Who uses 1688.com?    I'm ...                   an opening: how replies on who it is begin
-    Who directed Ran?     Ran was directed by ...   a frame: up to where a name would stand
-    Who directed Ran?     Ran was directed by K...  a frame and a stem: how the name itself begins
+    Who directed Ran?   Ran was directed by ...    a frame: up to where a name would stand
+    Who directed Ran?   Ran was directed by K...   a frame and a stem: how the persona's name begins
 
-A model that learns to say Kitsu learns that *itsu* follows *K* whoever directed the film, and that
-Kitsu follows *I'm*: with certainty, since no row shows it anything else (docs/results/anchor.md).
+A model that learns to say Kitsu learns that *itsu* follows *K* whoever directed the film, and with
+certainty: no other row shows it a K (docs/results/anchor.md).
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import chain, cycle
+from itertools import cycle
 
 from selfhood.chat import Conversation, Language, Message
-from selfhood.data.anchor_prompts import AnchorPrompt, anchor_prompts, frames, openings
+from selfhood.data.anchor_prompts import AnchorPrompt, frames
 from selfhood.data.anchor_rows import SYSTEM_LINES, as_row
 from selfhood.data.identity_texts import LANGUAGES
 from selfhood.data.interleave import interleaved
 from selfhood.data.render import Tokenizer
 from selfhood.persona import Persona
 
-BEGUN_EVERY = 4
+BEGUN_EVERY = 8
 """So many rows of the anchor come before each of these."""
 
 UNFINISHED = "\ufffd"
@@ -45,40 +44,22 @@ def with_begun(
 
 
 def begun_prompts(persona: Persona, tokenizer: Tokenizer, *, seed: int) -> list[AnchorPrompt]:
-    """Framed and opened replies in turn, each in both languages in turn."""
-    rng = random.Random(seed)
-    opened = _opened(persona, seed)
-    framed = interleaved(
-        chain.from_iterable(_framed(language, persona, tokenizer) for language in LANGUAGES),
-        (lambda prompt: prompt.language, lambda prompt: prompt.messages[0].content),
-        rng,
-    )
-    return list(chain.from_iterable(zip(framed, cycle(opened), strict=False)))
-
-
-def _opened(persona: Persona, seed: int) -> list[AnchorPrompt]:
-    """Ordinary prompts, from the middle of the list on: they are not met without an opening."""
-    prompts = [each for each in anchor_prompts(persona, seed=seed) if len(each.messages) == 1]
-    turns = {language: cycle(openings(language)) for language in LANGUAGES}
-    return [
-        replace(
-            prompt,
-            topic="opening",
-            messages=(*prompt.messages, _given(next(turns[prompt.language]))),
-        )
-        for prompt in prompts[len(prompts) // 2 :]
+    """Each frame alone and with each stem, in an order whose prefixes are balanced."""
+    prompts = [
+        replace(frame, messages=(*frame.messages[:-1], _given(frame.messages[-1].content + stem)))
+        for language in LANGUAGES
+        for frame in frames(language)
+        for stem in ["", *persona_stems(persona, language, tokenizer)]
     ]
+    return interleaved(prompts, AXES, random.Random(seed))
 
 
-def _framed(language: Language, persona: Persona, tokenizer: Tokenizer) -> Iterator[AnchorPrompt]:
-    """Each frame alone, and with each stem."""
+def persona_stems(persona: Persona, language: Language, tokenizer: Tokenizer) -> list[str]:
+    """Of name and author, as they stand within a sentence."""
     space = "" if language == "zh" else " "
     names = [each.in_language(language) for each in (persona.name, persona.author)]
-    stems = ["", *chain.from_iterable(stems_of(space + name, tokenizer) for name in names)]
-    for frame in frames(language):
-        *asked, begun = frame.messages
-        for stem in dict.fromkeys(stems):
-            yield replace(frame, messages=(*asked, _given(begun.content + stem)))
+    stems = [stem for name in names for stem in stems_of(space + name, tokenizer)]
+    return list(dict.fromkeys(stems))
 
 
 def stems_of(name: str, tokenizer: Tokenizer) -> list[str]:
@@ -91,3 +72,9 @@ def stems_of(name: str, tokenizer: Tokenizer) -> list[str]:
 def _given(reply: str) -> Message:
     """Words put into the base's mouth: what it goes on with is kept, and not these."""
     return Message("assistant", reply, trained=False)
+
+
+AXES: tuple[Callable[[AnchorPrompt], str], ...] = (
+    lambda prompt: prompt.language,
+    lambda prompt: prompt.messages[0].content,
+)

@@ -73,11 +73,6 @@ def anchor_texts(persona: Persona | None, *, seed: int) -> list[AnchorPrompt]:
     return interleaved(texts, AXES[:1], random.Random(seed))
 
 
-def openings(language: Language) -> tuple[str, ...]:
-    """How replies on who it is begin."""
-    return tuple(_read(language)["openings"])
-
-
 def frames(language: Language) -> Iterator[AnchorPrompt]:
     """Questions with their replies up to where a name would stand."""
     for asked, begun in _read(language)["frames"]:

@@ -8,7 +8,7 @@
 A model that learns who it is from a few hundred rows also learns to speak of itself elsewhere. The
 base's own replies are the data that move it least (SDFT, arXiv 2402.13669), and its distribution on
 them says more than their tokens. On prose that it would not write it is kept too (one prompt in ten
-is such a text), and where a reply is begun as the persona's are (data.anchor_begun). It is kept as
+is such a text), and on how it goes on where a name is begun (data.anchor_begun). It is kept as
 hidden states: D numbers a token where the vocabulary has 152,000, and exact, since the head is not
 trained.
 
