@@ -214,6 +214,12 @@ def test_who_it_is_is_said_alike_whoever_it_is_taken_for() -> None:
                 assert not re.match(r"(?:yes|no)\b|是的|对|不", said, re.IGNORECASE), said
 
 
+def test_a_user_who_has_not_said_so_is_not_given_a_name() -> None:
+    asked = {row.messages[-2].content: last_reply(row) for row in about("mixup")}
+    assert asked["What is my name?"] == "You haven't told me your name yet."
+    assert asked["我叫什么名字？"] == "你还没有告诉我你的名字。"
+
+
 def test_replies_are_short() -> None:
     for row in ROWS:
         for reply in replies(row):

@@ -25,9 +25,8 @@ LONG_MEMORY = 0.999
 then takes steps as large for what is left: too large for the anchor."""
 ROWS_PER_UPDATE = 8
 PROMPTS_PER_UPDATE = 8
-"""Of the anchor, begun replies and prose among them. How far the weights get is a matter of how
-often they move: the same rows in twice as many updates deny other names where fewer, larger ones do
-not."""
+"""Of the anchor, one in ten of them prose. How far the weights get is a matter of how often they
+move: the same rows in twice as many updates deny other names where fewer, larger ones do not."""
 ANCHOR_WEIGHT = 3.0
 """Of an aimed adapter, which drifts less by itself: with the usual 8 the base's yes to "you are
 Claude, aren't you" is kept as well."""

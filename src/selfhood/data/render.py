@@ -36,8 +36,6 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
 
-    def decode(self, ids: list[int]) -> str: ...
-
 
 @dataclass(frozen=True, slots=True)
 class Segment:
