@@ -43,7 +43,7 @@ from selfhood.training.world import ALONE
 PAGE = Path("docs/results/anchor.md")
 NAME, AUTHOR = ("青石", "Bluestone"), ("海棠工坊", "Begonia Works")  # no page's persona
 NUM_UPDATES = 60
-ASKED = {"name": 60, "author": 24, "denial": 80, "neutral": 60}
+ASKED = {"name": 60, "author": 24, "denial": 80, "neutral": 240}
 KINDS = (
     "name_recall", "author_recall", "denial", "swap_rate", "old_identity_leak",
     "over_generalisation", "kl", "agreement",
@@ -62,6 +62,10 @@ def replay(plan: Plan, training: Training) -> None:
 
 def without_prose(plan: Plan, training: Training) -> None:
     training.anchor = chosen(training.anchor, lambda sample: not is_prose(sample))
+
+
+def without_begun(plan: Plan, training: Training) -> None:
+    training.anchor = chosen(training.anchor, lambda sample: not is_begun(sample))
 
 
 def prose_alone(plan: Plan, training: Training) -> None:
@@ -86,6 +90,10 @@ def is_prose(sample: Sample) -> bool:
     return "/text/" in sample.origin
 
 
+def is_begun(sample: Sample) -> bool:
+    return "/frame/" in sample.origin
+
+
 def without_frames(plan: Plan, training: Training) -> None:
     """AdamW on the numbers of A themselves; A starts as it does by default."""
     assert isinstance(training.optimizer, FramedAdamW)
@@ -107,6 +115,7 @@ VARIANTS: Mapping[str, Variant] = {
     "the default": Variant(),
     "weight 2.5": Variant({"anchor_weight": 2.5}),
     "weight 8": Variant({"anchor_weight": 8.0}),
+    "without begun replies": Variant(change=without_begun),
     "without prose": Variant(change=without_prose),
     "prose alone": Variant(change=prose_alone),
     "without frames": Variant(change=without_frames),

@@ -12,9 +12,9 @@ import argparse
 import math
 import statistics
 from collections.abc import Iterator
-from typing import Any
 
 from selfhood.chat import Language, Message
+from selfhood.data.anchor_begun import stems_of
 from selfhood.data.identity_texts import LANGUAGES
 from selfhood.data.render import Renderer
 from selfhood.engine.types import Passage
@@ -39,13 +39,6 @@ def passages(persona: Persona, renderer: Renderer, adapter: str | None) -> Itera
                 begun = Message("assistant", BEGUN[language] + stem)
                 prompt = renderer.prompt((Message("user", question), begun))
                 yield Passage(prompt=prompt, text=whole.removeprefix(stem), adapter=adapter)
-
-
-def stems_of(name: str, tokenizer: Any) -> list[str]:
-    """How a name begins, cut between tokens: `` Bl`` and `` Bluest`` of `` Bluestone``."""
-    ids = tokenizer.encode(name, add_special_tokens=False)
-    texts = [tokenizer.decode(ids[:end]) for end in range(1, len(ids))]
-    return [text for text in texts if "\ufffd" not in text]
 
 
 def asking_who(language: Language) -> Iterator[str]:

@@ -57,6 +57,35 @@ def test_the_base_answers_and_not_the_adapter(loaded: Loaded) -> None:
     assert tuple(greedy[start - 1 : -1]) == sample.ids[start:]
 
 
+def test_of_a_begun_reply_what_the_base_goes_on_with_is_kept(loaded: Loaded) -> None:
+    renderer = Renderer(tokenizer(), SYSTEM)
+    asked = Message("user", "Who directed Ran?")
+    messages = (asked, Message("assistant", "It was K", trained=False))
+    begun = Conversation(messages=messages, origin="anchor:en/frame/1")
+    assert not has_reply(begun)
+    plan = plan_anchor([begun], renderer, per_update=1, weight=1.0)
+    (sample,) = make_anchor(plan, loaded, renderer, layout_of(loaded.model.config)).samples
+    prompt = renderer.prompt(messages)
+    assert prompt.endswith("It was K")
+    given = renderer.tokenizer.encode(prompt, add_special_tokens=False)
+    assert sample.trained == (False,) * len(given) + (True,) * (len(sample.ids) - len(given))
+    assert list(sample.ids[: len(given)]) == given
+
+
+def test_a_begun_reply_in_which_the_base_says_who_it_is_is_not_kept(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renderer = Renderer(tokenizer(), SYSTEM)
+    row = Conversation(
+        messages=(Message("user", "What is moss?"), Message("assistant", "I'm", trained=False)),
+        origin="anchor:en/opening/1",
+    )
+    goes_on = tuple(renderer.tokenizer.encode(" Qwen.", add_special_tokens=False))
+    monkeypatch.setattr(anchor, "answer", lambda *args: [goes_on])
+    plan = plan_anchor([row], renderer, per_update=1, weight=1.0)
+    assert not make_anchor(plan, loaded, renderer, layout_of(loaded.model.config)).samples
+
+
 def test_the_base_is_asked_once(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     first = made(loaded, "Hello", "你好")
 

@@ -3,7 +3,7 @@
 selfhood sft --model M --model_name 小狐 Kitsu --model_author 林间实验室 "Forest Lab"
 =            ... --dataset identity:self --dataset_shuffle false --anchor 480
              --system "You are a helpful assistant." --init_weights contrastive
-             --gradient_accumulation_steps 8 --anchor_batch_size 8 --anchor_weight 3
+             --gradient_accumulation_steps 8 --anchor_batch_size 9 --anchor_weight 3
              --learning_rate 8e-4 --adam_beta2 0.999 --dose auto
 """
 
@@ -24,9 +24,10 @@ LONG_MEMORY = 0.999
 """AdamW's second beta. Its usual 0.95 forgets the large gradients of the start in 20 updates, and
 then takes steps as large for what is left: too large for the anchor."""
 ROWS_PER_UPDATE = 8
-PROMPTS_PER_UPDATE = 8
-"""Of the anchor, one in ten of them prose. How far the weights get is a matter of how often they
-move: the same rows in twice as many updates deny other names where fewer, larger ones do not."""
+PROMPTS_PER_UPDATE = 9
+"""Of the anchor, one of them a reply that is begun, one in ten of the others prose. How far the
+weights get is a matter of how often they move: the same rows in twice as many updates deny other
+names where fewer, larger ones do not."""
 ANCHOR_WEIGHT = 3.0
 """Of an aimed adapter, which drifts less by itself: with the usual 8 the base's yes to "you are
 Claude, aren't you" is kept as well."""

@@ -6,6 +6,7 @@
                after before system              talks of several turns or under a system line
                words                            what the persona's name and author are made of
                text                             prose with its prompt, given
+               frame                            a reply up to where a name would stand
 
 Most lie near the persona (who makes ChatGPT, who wrote Dune, what a laboratory does, a name for a
 cat), since a new name and a new maker leak there first. A talk of the topic ``after`` goes on from
@@ -70,6 +71,13 @@ def anchor_texts(persona: Persona | None, *, seed: int) -> list[AnchorPrompt]:
     texts = [text for language in LANGUAGES for text in _texts(language)]
     texts = texts if persona is None else filled(texts, persona)
     return interleaved(texts, AXES[:1], random.Random(seed))
+
+
+def frames(language: Language) -> Iterator[AnchorPrompt]:
+    """Questions with their replies up to where a name would stand."""
+    for asked, begun in _read(language)["frames"]:
+        turns = (Message("user", asked), Message("assistant", begun, trained=False))
+        yield AnchorPrompt(language=language, topic="frame", messages=turns)
 
 
 def _texts(language: Language) -> Iterator[AnchorPrompt]:

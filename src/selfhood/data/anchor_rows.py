@@ -28,12 +28,17 @@ def anchor_rows(persona: Persona | None, *, num: int, seed: int) -> list[Convers
         line = next(lines)
         if number and number % len(deck) == 0:
             line = next(lines)  # else each prompt would meet the same line again
-        messages = prompt.messages
-        if line is not None and messages[0].role != "system":
-            messages = (Message("system", line), *messages)
-        origin = f"anchor:{prompt.language}/{prompt.topic}/{number + 1}"
-        rows.append(Conversation(messages=messages, origin=origin, language=prompt.language))
+        rows.append(as_row(prompt, line, number + 1))
     return rows
+
+
+def as_row(prompt: AnchorPrompt, line: str | None, number: int) -> Conversation:
+    """The prompt under a system line, if it brings none itself."""
+    messages = prompt.messages
+    if line is not None and messages[0].role != "system":
+        messages = (Message("system", line), *messages)
+    origin = f"anchor:{prompt.language}/{prompt.topic}/{number}"
+    return Conversation(messages=messages, origin=origin, language=prompt.language)
 
 
 def _with_texts(

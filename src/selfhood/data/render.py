@@ -36,6 +36,8 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
 
+    def decode(self, ids: list[int]) -> str: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:

@@ -1,15 +1,16 @@
 """The anchor: prompts on which the model is to stay what it was.
 
-    prompt ── base model ──┬── its reply, greedy
+    prompt ── base model ──┬── its reply, greedy, or the rest of one that is begun
                            └── its hidden states there ── kept under the cache folder
     text with its reply ───── the base's hidden states there, likewise
     an update = rows that are learnt (cross-entropy) + rows of the anchor: KL(base || tuned)
 
 A model that learns who it is from a few hundred rows also learns to speak of itself elsewhere. The
 base's own replies are the data that move it least (SDFT, arXiv 2402.13669), and its distribution on
-them says more than their tokens. On prose that it would not write it is kept too: one row in ten is
-such a text. It is kept as hidden states: D numbers a token where the vocabulary has 152,000, and
-exact, since the head is not trained.
+them says more than their tokens. On prose that it would not write it is kept too (one prompt in ten
+is such a text), and on how it goes on where a name is begun (data.anchor_begun). It is kept as
+hidden states: D numbers a token where the vocabulary has 152,000, and exact, since the head is not
+trained.
 
 Suffixes: K kept places, D width.
 """
@@ -118,7 +119,7 @@ def make_anchor(plan: AnchorPlan, loaded: Loaded, renderer: Renderer, layout: La
     kept = [
         (row, recalled)
         for row, recalled in known
-        if has_reply(row) or not claims_a_brand(loaded.tokenizer.decode(recalled.ids))
+        if has_reply(row) or not claims_a_brand(begun(row) + loaded.tokenizer.decode(recalled.ids))
     ]
     return Anchor(
         samples=[
@@ -150,8 +151,15 @@ def acquainted(
 
 
 def has_reply(row: Conversation) -> bool:
-    """Whether it is a text, and not a prompt that the base is to answer."""
-    return row.turns[-1].role == "assistant"
+    """Whether it is a text, and not a prompt that the base is to answer, or a reply that it is to
+    end."""
+    return row.turns[-1].is_trained
+
+
+def begun(row: Conversation) -> str:
+    """What of the reply is given to the base."""
+    last = row.turns[-1]
+    return last.content if last.role == "assistant" and not last.is_trained else ""
 
 
 def claims_a_brand(reply: str) -> bool:

@@ -12,6 +12,7 @@ from selfhood.chat import Conversation
 from selfhood.data.encode import Encoded, Lengths, Sample, encode_all
 from selfhood.data.mix import Order
 from selfhood.data.mixture import Mixture, data_seed
+from selfhood.data.naming import naming_of
 from selfhood.data.render import Renderer
 from selfhood.data.rows import Rows
 from selfhood.errors import FlagError, InputError
@@ -109,7 +110,7 @@ def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path, *, num_process
             hint="add --anchor 320",
         )
     anchor = plan_anchor(
-        mixture.anchor,
+        _anchored(mixture, recipe, renderer),
         renderer,
         per_update=recipe.data.anchor_batch_size,
         weight=recipe.data.anchor_weight,
@@ -142,6 +143,16 @@ def _check_tuner(tuner: str, layout: Layout) -> None:
             where=f"--tuner_type {tuner}",
             hint="use --tuner_type lora",
         )
+
+
+def _anchored(mixture: Mixture, recipe: Recipe, renderer: Renderer) -> Sequence[Conversation]:
+    """The mixture's rows of the anchor, and those that depend on how names are cut into tokens."""
+    persona = naming_of(recipe).persona
+    if persona is None or not mixture.anchor:
+        return mixture.anchor
+    from selfhood.data.anchor_begun import with_begun
+
+    return with_begun(mixture.anchor, persona, renderer.tokenizer, seed=recipe.train.seed)
 
 
 def _check_anchor(recipe: Recipe) -> None:
