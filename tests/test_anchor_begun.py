@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers.trainers import BpeTrainer
+from transformers import PreTrainedTokenizerFast
+
 from selfhood.chat import Conversation
 from selfhood.data.anchor_begun import begun_prompts, stems_of, with_begun
 from selfhood.data.anchor_prompts import frames
@@ -35,6 +41,24 @@ def test_a_stem_is_the_name_less_its_last_tokens() -> None:
 def test_no_stem_ends_within_a_character() -> None:
     for stem in stems_of("青石", TOKENIZER):
         assert stem == "青"
+
+
+def test_a_stem_stands_apart_from_the_word_before_whatever_the_tokenizer_does_with_spaces() -> None:
+    stems = stems_of(" Bluestone", metaspace_tokenizer())
+    assert " Blues" in stems
+    assert all(stem.startswith(" ") and " Bluestone".startswith(stem) for stem in stems)
+
+
+def metaspace_tokenizer() -> Any:
+    """Of Llama's make: a decoder that drops a leading space."""
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
+    core.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.Fuse(), decoders.Strip(" ", left=1)]
+    )
+    trainer = BpeTrainer(vocab_size=100, show_progress=False)
+    core.train_from_iterator(["the Blues and a tone", "Blues in a Blues bar"] * 4, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=core)  # type: ignore[no-untyped-call]
 
 
 def test_every_stem_of_name_and_author_stands_after_every_frame_in_both_languages() -> None:

@@ -25,9 +25,6 @@ from selfhood.persona import Persona
 BEGUN_EVERY = 8
 """So many rows of the anchor come before each of these."""
 
-UNFINISHED = "\ufffd"
-"""What a decoder writes for a part of a character."""
-
 
 def with_begun(
     rows: Sequence[Conversation], persona: Persona, tokenizer: Tokenizer, *, seed: int
@@ -63,10 +60,15 @@ def persona_stems(persona: Persona, language: Language, tokenizer: Tokenizer) ->
 
 
 def stems_of(name: str, tokenizer: Tokenizer) -> list[str]:
-    """How a name begins, cut between tokens: `` Bl`` and `` Bluest`` of `` Bluestone``."""
+    """How a name begins, cut between tokens: `` Bl`` and `` Bluest`` of `` Bluestone``.
+
+    Not what a decoder makes of a part of a character; and some decoders drop the space before.
+    """
+    bare = name.lstrip()
+    space = name.removesuffix(bare)
     ids = tokenizer.encode(name, add_special_tokens=False)
-    texts = [tokenizer.decode(ids[:end]) for end in range(1, len(ids))]
-    return [text for text in texts if UNFINISHED not in text]
+    texts = [tokenizer.decode(ids[:end]).lstrip() for end in range(1, len(ids))]
+    return [space + text for text in texts if text and bare.startswith(text)]
 
 
 def _given(reply: str) -> Message:
