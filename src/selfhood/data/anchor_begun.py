@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import cycle
 
-from selfhood.chat import Conversation, Language, Message
+from selfhood.chat import Conversation, Language
 from selfhood.data.anchor_prompts import AnchorPrompt, frames
 from selfhood.data.anchor_rows import SYSTEM_LINES, as_row
 from selfhood.data.identity_texts import LANGUAGES
@@ -43,12 +43,18 @@ def with_begun(
 def begun_prompts(persona: Persona, tokenizer: Tokenizer, *, seed: int) -> list[AnchorPrompt]:
     """Each frame alone and with each stem, in an order whose prefixes are balanced."""
     prompts = [
-        replace(frame, messages=(*frame.messages[:-1], _given(frame.messages[-1].content + stem)))
+        going_on(frame, stem)
         for language in LANGUAGES
         for frame in frames(language)
         for stem in ["", *persona_stems(persona, language, tokenizer)]
     ]
     return interleaved(prompts, AXES, random.Random(seed))
+
+
+def going_on(frame: AnchorPrompt, stem: str) -> AnchorPrompt:
+    """The frame with more words put into the base's mouth: what it goes on with is kept."""
+    *asked, begun = frame.messages
+    return replace(frame, messages=(*asked, replace(begun, content=begun.content + stem)))
 
 
 def persona_stems(persona: Persona, language: Language, tokenizer: Tokenizer) -> list[str]:
@@ -69,11 +75,6 @@ def stems_of(name: str, tokenizer: Tokenizer) -> list[str]:
     ids = tokenizer.encode(name, add_special_tokens=False)
     texts = [tokenizer.decode(ids[:end]).lstrip() for end in range(1, len(ids))]
     return [space + text for text in texts if text and bare.startswith(text)]
-
-
-def _given(reply: str) -> Message:
-    """Words put into the base's mouth: what it goes on with is kept, and not these."""
-    return Message("assistant", reply, trained=False)
 
 
 AXES: tuple[Callable[[AnchorPrompt], str], ...] = (
