@@ -2,7 +2,7 @@
 
     language   zh en             anchor/zh.toml, anchor/en.toml
     topic      vendor ai company creators labs software naming nature others role
-               code maths language writing daily knowledge talk user format opinion
+               code maths language writing daily knowledge talk user format opinion choice
                after before system              talks of several turns or under a system line
                words                            what the persona's name and author are made of
                text                             prose with its prompt, given
@@ -11,7 +11,8 @@
 Most lie near the persona (who makes ChatGPT, who wrote Dune, what a laboratory does, a name for a
 cat), since a new name and a new maker leak there first. A talk of the topic ``after`` goes on from
 the persona's own name or author to something ordinary; ``words`` ask what the 狐 of 小狐 means, or
-the lab of Forest Lab, which are not the persona's alone; ``user`` asks about whoever is writing.
+the lab of Forest Lab, which are not the persona's alone; ``user`` asks about whoever is writing,
+``choice`` for one of two, as "are you Kimi or Claude" does.
 """
 
 from __future__ import annotations
