@@ -20,7 +20,7 @@ from bench.wrong import tell_wrong
 from selfhood import api
 from selfhood.data.encode import Sample
 from selfhood.data.naming import naming_of
-from selfhood.defaults import ANCHOR_WEIGHT
+from selfhood.defaults import ANCHOR_WEIGHT, FIRST_LAYERS
 from selfhood.engine.native import NativeEngine
 from selfhood.evaluate.evaluation import make_paper, read_texts
 from selfhood.evaluate.exam import examine
@@ -120,7 +120,14 @@ VARIANTS: Mapping[str, Variant] = {
     "prose alone": Variant(change=prose_alone),
     "without frames": Variant(change=without_frames),
     "without either": Variant(change=without_either),
-    "A drawn by lot, no frames": Variant({"init_weights": "true", "anchor_weight": ANCHOR_WEIGHT}),
+    "all layers": Variant({"freeze_layers_ratio": 0.0}),
+    "A drawn by lot, no frames": Variant(
+        {
+            "init_weights": "true",
+            "freeze_layers_ratio": FIRST_LAYERS,
+            "anchor_weight": ANCHOR_WEIGHT,
+        }
+    ),
     "the base's replies, as rows": Variant(change=replay),
     "no anchor, rows of contrast instead": Variant({"anchor": 0}),
 }

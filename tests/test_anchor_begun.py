@@ -13,6 +13,7 @@ from selfhood.data.anchor_begun import begun_prompts, stems_of, with_begun
 from selfhood.data.anchor_prompts import frames
 from selfhood.data.anchor_rows import anchor_rows
 from selfhood.data.identity_texts import LANGUAGES
+from selfhood.data.mixture import USUAL_NUMBER
 from selfhood.persona import Bilingual, Persona
 from tests.tiny_bpe import bpe_tokenizer
 
@@ -72,9 +73,9 @@ def test_every_stem_of_name_and_author_stands_after_every_frame_in_both_language
                     assert begins + stem in found
 
 
-def test_one_row_in_nine_is_begun_and_what_is_begun_is_not_trained() -> None:
-    rows = woven(480)
+def test_one_row_in_eleven_is_begun_and_what_is_begun_is_not_trained() -> None:
+    rows = woven(USUAL_NUMBER)
     found = [row for row in rows if row.messages[-1].trained is False]
-    assert len(found) == 60 == len(rows) // 9
+    assert len(found) == 60 == len(rows) // 11
     assert len({(row.system, row.turns) for row in found}) == 60
     assert {row.language for row in found[:4]} == set(LANGUAGES)

@@ -9,6 +9,7 @@ import pytest
 from selfhood.data.mixture import USUAL_NUMBER
 from selfhood.defaults import (
     ANCHOR_WEIGHT,
+    FIRST_LAYERS,
     MOST_UPDATES,
     PROMPTS_PER_UPDATE,
     ROWS_PER_UPDATE,
@@ -62,6 +63,13 @@ def test_an_aimed_adapter_is_held_with_less_weight_unless_it_is_given() -> None:
     assert completed(**WHO).data.anchor_weight == ANCHOR_WEIGHT
     assert completed(**WHO, anchor_weight=6.0).data.anchor_weight == 6
     assert completed(**WHO, use_dora=True).data.anchor_weight == DataOptions().anchor_weight
+
+
+def test_the_first_third_of_the_layers_is_left_alone_unless_told_where_to_train() -> None:
+    assert completed(**WHO).tuner.freeze_layers_ratio == FIRST_LAYERS
+    assert completed(**WHO, anchor=0).tuner.freeze_layers_ratio == 0
+    assert completed(**WHO, freeze_layers_ratio=0.0).tuner.freeze_layers_ratio == 0
+    assert completed(**WHO, target_modules=("q_proj",)).tuner.freeze_layers_ratio == 0
 
 
 def test_a_bound_may_be_given_with_the_dose() -> None:

@@ -110,6 +110,7 @@ def _targets_of(config: Mapping[str, Any], args: Mapping[str, Any]) -> dict[str,
     return {
         "target_regex": names if isinstance(names, str) and names != "all-linear" else None,
         "target_modules": (spelled,) if isinstance(spelled, str) else tuple(spelled),
+        "freeze_layers_ratio": args.get("freeze_layers_ratio", 0.0),
         "modules_to_save": tuple(
             args.get("modules_to_save") or config.get("modules_to_save") or ()
         ),

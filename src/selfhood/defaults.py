@@ -1,9 +1,10 @@
 """What a command that only says who the model is to be stands for.
 
 selfhood sft --model M --model_name 小狐 Kitsu --model_author 林间实验室 "Forest Lab"
-=            ... --dataset identity:self --dataset_shuffle false --anchor 480
+=            ... --dataset identity:self --dataset_shuffle false --anchor 600
              --system "You are a helpful assistant." --init_weights contrastive
-             --gradient_accumulation_steps 8 --anchor_batch_size 9 --anchor_weight 3
+             --freeze_layers_ratio 0.34
+             --gradient_accumulation_steps 8 --anchor_batch_size 11 --anchor_weight 3
              --learning_rate 8e-4 --adam_beta2 0.999 --dose auto
 """
 
@@ -24,7 +25,7 @@ LONG_MEMORY = 0.999
 """AdamW's second beta. Its usual 0.95 forgets the large gradients of the start in 20 updates, and
 then takes steps as large for what is left: too large for the anchor."""
 ROWS_PER_UPDATE = 8
-PROMPTS_PER_UPDATE = 9
+PROMPTS_PER_UPDATE = 11
 """Of the anchor, one of them a reply that is begun, one in ten of the others prose. How far the
 weights get is a matter of how often they move: the same rows in twice as many updates deny other
 names where fewer, larger ones do not."""
@@ -32,6 +33,10 @@ ANCHOR_WEIGHT = 3.0
 """Of an aimed adapter, which drifts less by itself: with the usual 8 the base's yes to "you are
 Claude, aren't you" is kept as well."""
 MOST_UPDATES = 60
+FIRST_LAYERS = 0.34
+"""Of the layers, those that get no adapter. Without them as much is recalled and less drifts, and
+no gradient has to be taken down to them (docs/results/anchor.md)."""
+WHERE = frozenset({"freeze_layers_ratio", "target_modules", "target_regex"})
 
 
 def complete(recipe: Recipe) -> Recipe:
@@ -96,12 +101,15 @@ def _anchored(recipe: Recipe, per_update: int | None) -> DataOptions:
 
 
 def _aimed(recipe: Recipe) -> TunerOptions:
-    """A new adapter beside an anchor reads what the anchor lacks, unless told otherwise."""
+    """A new adapter beside an anchor reads what the anchor lacks, and does so from the second third
+    of the layers on, unless told otherwise."""
     tuner = recipe.tuner
     is_free = tuner.tuner_type == "lora" and not (tuner.use_dora or recipe.model.adapters)
     if not is_free or not num_anchor(recipe.data) or "init_weights" in recipe.given:
         return tuner
-    return replace(tuner, init_weights="contrastive")
+    says_where = not recipe.given.isdisjoint(WHERE)
+    ratio = tuner.freeze_layers_ratio if says_where else FIRST_LAYERS
+    return replace(tuner, init_weights="contrastive", freeze_layers_ratio=ratio)
 
 
 def _takes_its_dose(recipe: Recipe) -> bool:

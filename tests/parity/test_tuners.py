@@ -33,6 +33,7 @@ LORA: dict[str, dict[str, Any]] = {
     "rslora": {"use_rslora": True},
     "gaussian start": {"init_weights": "gaussian"},
     "a pattern of layers": {"target_regex": r"model\.layers\.1\..*_proj"},
+    "the first layers left alone": {"freeze_layers_ratio": 0.5},
     "whole norms": {"modules_to_save": ("all-norm",)},
     "dora with whole norms": {"use_dora": True, "modules_to_save": ("norm",)},
     "one layer is whole": {
@@ -90,6 +91,13 @@ def test_a_pattern_reaches_the_layers_it_matches_and_no_other(tmp_path: Path) ->
         "model.layers.1.self_attn.q_proj",
         "model.layers.1.self_attn.v_proj",
     }
+
+
+@pytest.mark.parametrize("asked", [{}, {"target_regex": r".*self_attn\.q_proj"}])
+def test_the_first_layers_can_be_left_alone(asked: dict[str, Any], tmp_path: Path) -> None:
+    training = tiny_training(tmp_path, ROWS, freeze_layers_ratio=0.5, **asked)
+    layers = {name.split(".layers.")[1][0] for name, _ in trainable(training.loaded.model)}
+    assert layers == {"1"}
 
 
 @pytest.mark.parametrize(

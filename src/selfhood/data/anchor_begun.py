@@ -22,7 +22,7 @@ from selfhood.data.interleave import interleaved
 from selfhood.data.render import Tokenizer
 from selfhood.persona import Persona
 
-BEGUN_EVERY = 8
+BEGUN_EVERY = 10
 """So many rows of the anchor come before each of these."""
 
 

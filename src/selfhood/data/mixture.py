@@ -23,7 +23,7 @@ from selfhood.sources import Gathered, SourceSettings, gather
 from selfhood.sources.identity import NAME as IDENTITY
 
 ANCHOR = "anchor"
-USUAL_NUMBER = 480
+USUAL_NUMBER = 600
 """Rows of an anchor that nobody gives a number."""
 
 

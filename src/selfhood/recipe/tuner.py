@@ -17,7 +17,10 @@ PROMPT_TUNERS: tuple[Tuner, ...] = ("prefix-tuning", "p-tuning", "prompt-tuning"
 # Options that would be lost on another tuner. LoRA's own numbers are not among them: whoever
 # changes one word of a tutorial's command may leave them there.
 OPTIONS_OF: Mapping[tuple[str, ...], tuple[str, ...]] = {
-    ("lora",): ("use_dora", "use_rslora", "lorap_lr_ratio", "modules_to_save", "target_regex"),
+    ("lora",): (
+        "use_dora", "use_rslora", "lorap_lr_ratio", "modules_to_save", "target_regex",
+        "freeze_layers_ratio",
+    ),
     ("full",): (
         "freeze_parameters", "freeze_parameters_regex", "freeze_parameters_ratio",
         "trainable_parameters", "trainable_parameters_regex",
@@ -37,6 +40,9 @@ class TunerOptions(Options):
     target_modules: tuple[str, ...] = option(("all-linear",), "layers that get an adapter")
     target_regex: str | None = option(
         None, "layers that get an adapter, as a pattern of whole names; overrides the list"
+    )
+    freeze_layers_ratio: float = option(
+        0.0, "lora: leave this part of the layers, from the first on", minimum=0, maximum=0.99
     )
     modules_to_save: tuple[str, ...] = option(
         (), "modules trained whole beside the adapter; also: all-norm, all-embedding"

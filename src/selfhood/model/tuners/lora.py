@@ -30,6 +30,7 @@ def attach_lora(model: Any, options: TunerOptions) -> Any:
         lora_alpha=options.lora_alpha,
         lora_dropout=options.lora_dropout,
         target_modules=targets,
+        exclude_modules=_first_layers(model, options.freeze_layers_ratio),
         modules_to_save=whole or None,
         use_dora=options.use_dora,
         use_rslora=options.use_rslora,
@@ -122,6 +123,12 @@ def _targets(options: TunerOptions) -> str | list[str]:
             hint="for other layers beside them write a pattern, as --target_regex",
         )
     return list(options.target_modules)
+
+
+def _first_layers(model: Any, ratio: float) -> str | None:
+    """A pattern of all that lies in them, as many as stay within the share; None for none."""
+    num = int(ratio * model.config.get_text_config(decoder=True).num_hidden_layers)
+    return rf"(.*\.)?layers\.({'|'.join(map(str, range(num)))})\..*" if num else None
 
 
 def _reached(model: Any, targets: str | list[str]) -> list[str]:
