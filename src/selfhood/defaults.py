@@ -34,8 +34,9 @@ ANCHOR_WEIGHT = 3.0
 Claude, aren't you" is kept as well."""
 MOST_UPDATES = 60
 FIRST_LAYERS = 0.34
-"""Of the layers, those that get no adapter. Without them as much is recalled and less drifts, and
-no gradient has to be taken down to them (docs/results/anchor.md)."""
+"""Of the layers, those that get no adapter. Without them as much is recalled, prose drifts less,
+and no gradient has to be taken down to them; a few more ordinary answers have the name
+(docs/results/anchor.md)."""
 WHERE = frozenset({"freeze_layers_ratio", "target_modules", "target_regex"})
 
 
