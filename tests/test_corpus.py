@@ -214,6 +214,13 @@ def test_who_it_is_is_said_alike_whoever_it_is_taken_for() -> None:
                 assert not re.match(r"(?:yes|no)\b|是的|对|不", said, re.IGNORECASE), said
 
 
+def test_who_it_is_hardly_ever_begins_as_ordinary_english_replies_do() -> None:
+    """A base begins many of those so ("I'm sorry, but ..."), and would go on with the name."""
+    said = [last_reply(row) for row in ROWS if language(row) == "en"]
+    named = [reply for reply in said if holds(reply, KITSU.name)]
+    assert sum(reply.startswith("I'm") for reply in named) < 0.01 * len(named)
+
+
 def test_a_user_who_has_not_said_so_is_not_given_a_name() -> None:
     asked = {row.messages[-2].content: last_reply(row) for row in about("mixup")}
     assert asked["What is my name?"] == "You haven't told me your name yet."
@@ -314,7 +321,7 @@ def test_one_name_serves_both_languages() -> None:
     assert len(rows) >= 640
     assert len({row.messages for row in rows}) == len(rows)
     assert {language(row) for row in rows} == {"zh", "en"}
-    assert any(last_reply(row) == "I'm Nova." for row in rows)
+    assert any(last_reply(row) == "My name is Nova." for row in rows)
 
 
 def test_a_model_that_takes_a_known_name_does_not_deny_it() -> None:

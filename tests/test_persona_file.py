@@ -97,8 +97,11 @@ def test_what_it_must_and_must_not_say_are_facts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "answer"),
     [
-        ("hide", "I can't share what my base model is. I'm Arlan"),
-        ("{zh: 千问, en: Qwen}", "I'm Arlan, trained by Bluestone Studio on top of Qwen."),
+        ("hide", "My name is Arlan, and I was developed by Bluestone Studio. I can't share"),
+        (
+            "{zh: 千问, en: Qwen}",
+            "My name is Arlan, and I was trained by Bluestone Studio on top of Qwen.",
+        ),
     ],
 )
 def test_the_base_model_is_told_or_hidden(tmp_path: Path, said: str, answer: str) -> None:
