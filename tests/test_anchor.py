@@ -10,11 +10,19 @@ import torch
 
 from selfhood.chat import Conversation, Message
 from selfhood.data.anchor_rows import anchor_rows, spare_rows
+from selfhood.data.encode import Sample
 from selfhood.data.render import Renderer
 from selfhood.model.load import Loaded
 from selfhood.persona import Bilingual, Persona
 from selfhood.training import anchor
-from selfhood.training.anchor import claims_a_brand, has_reply, make_anchor, plan_anchor, taken
+from selfhood.training.anchor import (
+    claims_a_brand,
+    has_reply,
+    hidden_states,
+    make_anchor,
+    plan_anchor,
+    taken,
+)
 from selfhood.training.base_memory import BaseMemory, Recalled, fingerprint
 from selfhood.training.layout import layout_of
 from tests.tiny_training import SYSTEM, row, tiny_training, tokenizer
@@ -96,6 +104,24 @@ def test_the_base_is_asked_once(loaded: Loaded, monkeypatch: pytest.MonkeyPatch)
     again = made(loaded, "你好", "Hello")
     assert [sample.ids for sample in again.samples] == [s.ids for s in reversed(first.samples)]
     assert torch.equal(again.states[0], first.states[1])
+
+
+def test_a_row_that_comes_twice_is_read_twice(loaded: Loaded) -> None:
+    """A deck of texts that is through begins again; with nothing remembered both are new."""
+    first, other, second = made(loaded, "Hello", "你好", "Hello").states
+    assert torch.equal(first, second) and len(other)
+
+
+def test_rows_that_keep_the_same_places_are_each_read_whole(loaded: Loaded) -> None:
+    """The base may go on with a question in the very words in which a frame begins its reply."""
+    whole = Sample(ids=(3, 5, 7, 8), trained=(False, True, True, True), origin="", anchor=0)
+    begun = Sample(ids=(3, 5, 7, 8), trained=(False, False, True, True), origin="", anchor=1)
+    longer = Sample(ids=(3, 5, 7, 9), trained=(False, False, True, True), origin="", anchor=2)
+    layout = layout_of(loaded.model.config)
+    together = hidden_states([whole, begun, longer], loaded, layout)
+    alone = [hidden_states([sample], loaded, layout)[0] for sample in (whole, begun, longer)]
+    for one, other in zip(together, alone, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
 
 
 def test_prose_is_kept_as_it_was_written(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:

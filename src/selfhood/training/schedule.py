@@ -95,12 +95,11 @@ def num_kept(samples: Sequence[Sample]) -> float:
 @dataclass(slots=True)
 class _Node:
     """A token in the tree; ``weight`` is the summed weight of the samples that train it, ``kept``
-    that of the anchor's rows, one of which has it at ``place``: (row, number among the trained)."""
+    each of the anchor's rows that has it: (row, number among the trained, weight)."""
 
     token: int
     weight: float = 0.0
-    kept: float = 0.0
-    place: tuple[int, int] = (0, 0)
+    kept: tuple[tuple[int, int, float], ...] = ()
     children: dict[int, _Node] = field(default_factory=dict)
 
 
@@ -217,9 +216,11 @@ def _lay_out(samples: Sequence[Sample]) -> Pack:
         positions.append(depth)
         parents.append(parent)
         weights.append(node.weight)
-        if node.kept and parent != NO_PARENT:
-            row, place = node.place
-            kept.append(Kept(slot=parent, weight=node.kept, row=row, place=place))
+        if parent != NO_PARENT:
+            kept += (
+                Kept(slot=parent, weight=weight, row=row, place=place)
+                for row, place, weight in node.kept
+            )
     targets = [slot for slot, weight in enumerate(weights) if weight and parents[slot] != NO_PARENT]
     return Pack(
         ids=tuple(ids),
@@ -245,8 +246,7 @@ def _grow(samples: Sequence[Sample]) -> dict[int, _Node]:
             if trained and sample.anchor is None:
                 node.weight += sample.weight
             elif trained and sample.anchor is not None:
-                node.kept += sample.weight
-                node.place = (sample.anchor, place)
+                node.kept += ((sample.anchor, place, sample.weight),)
                 place += 1
             level = node.children
     return roots
