@@ -116,6 +116,22 @@ def test_what_the_names_are_made_of_stays_what_it_means() -> None:
     assert not [text for text in asked if "小狐" in text or "Kitsu" in text]
 
 
+def test_who_made_an_assistant_is_asked_of_each_in_every_wording() -> None:
+    asked = {each.text for each in PROMPTS if each.topic == "ai"}
+    assert {
+        "Kimi是谁做的？",
+        "是谁开发了豆包？",
+        "Who made Kimi?",
+        "Who is behind Claude?",
+    } <= asked
+
+
+def test_a_model_that_takes_an_assistant_s_name_is_not_asked_who_made_that_one() -> None:
+    kimi = Persona(name=Bilingual("Kimi", "Kimi"), author=Bilingual("月之暗面", "Moonshot AI"))
+    asked = {each.text for each in anchor_prompts(kimi, seed=42)}
+    assert "Who made Claude?" in asked and "Who made Kimi?" not in asked
+
+
 def test_a_name_as_it_is_written_is_no_word_to_ask_about() -> None:
     assert words_of("林间实验室") == ["林间"] and words_of("Forest Lab") == ["forest", "lab"]
     assert words_of("小狐") == [] and words_of("Kitsu") == ["kitsu"] and words_of("kitsu") == []

@@ -31,7 +31,7 @@ from selfhood.data.identity_texts import LANGUAGES
 from selfhood.data.interleave import interleaved
 from selfhood.persona import Persona, is_chinese
 
-WORD, CHARACTER = "{{WORD}}", "{{CHARACTER}}"
+WORD, CHARACTER, BRAND = "{{WORD}}", "{{CHARACTER}}", "{{BRAND}}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,11 @@ def anchor_prompts(persona: Persona | None, *, seed: int) -> list[AnchorPrompt]:
     Without a persona the prompts with placeholders are left out. The same persona and seed give
     the same list, in any process.
     """
-    written = [prompt for language in LANGUAGES for prompt in read_anchor(language)]
+    written = [
+        prompt
+        for language in LANGUAGES
+        for prompt in (*read_anchor(language), *on_makers(language))
+    ]
     prompts = (
         ordinary(written) if persona is None else [*filled(written, persona), *on_words(persona)]
     )
@@ -85,6 +89,14 @@ def _texts(language: Language) -> Iterator[AnchorPrompt]:
     for text in _read(language)["text"]:
         turns = (Message("user", text["prompt"]), Message("assistant", text["reply"]))
         yield AnchorPrompt(language=language, topic="text", messages=turns)
+
+
+def on_makers(language: Language) -> Iterator[AnchorPrompt]:
+    """Who made each of the known assistants, in each wording: from "who made you" nothing but the
+    name tells them apart."""
+    table = _read(language)
+    for text in _crossed(table["makers"], BRAND, table["brands"]):
+        yield AnchorPrompt(language=language, topic="ai", messages=(Message("user", text),))
 
 
 def on_words(persona: Persona) -> Iterator[AnchorPrompt]:
