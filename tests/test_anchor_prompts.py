@@ -5,7 +5,13 @@ import pytest
 
 from bench.held_out import QUESTIONS
 from selfhood.chat import Language
-from selfhood.data.anchor_prompts import AnchorPrompt, anchor_prompts, read_anchor, words_of
+from selfhood.data.anchor_prompts import (
+    AnchorPrompt,
+    anchor_prompts,
+    on_makers,
+    read_anchor,
+    words_of,
+)
 from selfhood.data.identity_texts import LANGUAGES, read_texts
 from selfhood.persona import Bilingual, Persona, language_of
 
@@ -27,6 +33,10 @@ def singles(tongue: Language) -> list[str]:
     return [each.text for each in read_anchor(tongue) if len(each.messages) == 1]
 
 
+def questions(tongue: Language) -> list[str]:
+    return [*singles(tongue), *(each.text for each in on_makers(tongue))]
+
+
 @pytest.mark.parametrize("tongue", LANGUAGES)
 def test_there_are_enough_prompts_in_every_language(tongue: Language) -> None:
     assert len(singles(tongue)) >= 320
@@ -43,14 +53,14 @@ def test_most_prompts_lie_near_the_persona(tongue: Language) -> None:
 
 @pytest.mark.parametrize("tongue", LANGUAGES)
 def test_no_prompt_is_written_twice(tongue: Language) -> None:
-    seen = Counter(letters(prompt) for prompt in singles(tongue))
+    seen = Counter(letters(prompt) for prompt in questions(tongue))
     assert not [prompt for prompt, times in seen.items() if times > 1]
 
 
 @pytest.mark.parametrize("tongue", LANGUAGES)
 def test_no_prompt_is_a_question_of_the_identity_corpus(tongue: Language) -> None:
     asked = {letters(ask.question) for ask in read_texts(tongue).asks if not ask.lead}
-    assert not [prompt for prompt in singles(tongue) if letters(prompt) in asked]
+    assert not [prompt for prompt in questions(tongue) if letters(prompt) in asked]
 
 
 def test_no_prompt_is_a_question_that_the_bench_holds_out() -> None:
