@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfhood.data.encode import Sample
-from selfhood.training.schedule import FIRST_KEPT, Pack, num_kept, pack, pad, round_up
+from selfhood.training.schedule import Pack, pack, pad, round_up
 
 
 def sample(ids: tuple[int, ...], trained: tuple[bool, ...] = (), weight: float = 1.0) -> Sample:
@@ -190,21 +189,3 @@ def test_rounding_up_adds_slots_that_nobody_sees(update: list[Sample], multiple:
         ]
         assert all(slot in seen_from(wide, slot) for slot in range(wide.num_tokens))
         assert wide.target_slots == narrow.target_slots
-
-
-@given(st.lists(samples(), min_size=1, max_size=8), budgets)
-@settings(deadline=None)
-def test_what_an_anchor_keeps_weighs_in_all_what_it_is_divided_by(
-    update: list[Sample], budget: int
-) -> None:
-    asked = [replace(each, trained=(False, *each.trained[1:])) for each in update]
-    rows = [replace(each, anchor=number) for number, each in enumerate(asked)]
-    for lay_out in (pack, pad):
-        weights = [kept.weight for each in lay_out(rows, budget) for kept in each.kept]
-        assert sum(weights) == num_kept(rows)
-
-
-def test_the_first_token_that_a_row_of_the_anchor_keeps_weighs_most() -> None:
-    row = replace(sample((1, 2, 3, 4), (False, False, True, True)), anchor=0)
-    (laid_out,) = pack([row], 40)
-    assert {each.place: each.weight for each in laid_out.kept} == {0: FIRST_KEPT, 1: 1.0}

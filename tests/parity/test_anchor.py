@@ -16,7 +16,6 @@ from selfhood.model.adapters import speaking_as
 from selfhood.training.anchor import Anchor, hidden_states
 from selfhood.training.layout import layout_of
 from selfhood.training.loop import Training
-from selfhood.training.schedule import FIRST_KEPT
 from tests.parity.test_gradient import CAUGHT, EXACT, gradient, plain_loss, short_rows, talks
 from tests.tiny_training import row, tiny_training
 
@@ -32,25 +31,16 @@ KEPT[2] = replace(  # of a talk only the last reply is kept
 
 
 def plain_divergence(model: Any, rows: Sequence[Sample], weight: float) -> None:
-    """Adds the gradient of ``weight`` * KL(base || tuned), the mean over the rows' tokens by
-    weight."""
-    weights = [pulls(sample) for sample in rows]
-    total = sum(float(pulls_T.sum()) for pulls_T in weights)
-    for sample, pulls_T in zip(rows, weights, strict=True):
+    """Adds the gradient of ``weight`` * KL(base || tuned), the mean over the rows' tokens."""
+    num_tokens = sum(sum(sample.trained[1:]) for sample in rows)
+    for sample in rows:
         ids_1T = torch.tensor([sample.ids])
         with torch.no_grad(), speaking_as(model, None):
             base_TV = model(input_ids=ids_1T).logits[0, -len(sample.ids) : -1].log_softmax(-1)
         tuned_TV = model(input_ids=ids_1T).logits[0, -len(sample.ids) : -1].log_softmax(-1)
         kl_T = functional.kl_div(tuned_TV, base_TV, log_target=True, reduction="none").sum(-1)
-        loss = weight * (kl_T * pulls_T).sum() / total
+        loss = weight * (kl_T * torch.tensor(sample.trained[1:])).sum() / num_tokens
         loss.backward()  # type: ignore[no-untyped-call]
-
-
-def pulls(sample: Sample) -> torch.Tensor:
-    """(T - 1): how much each token but the first weighs."""
-    pulls_T = torch.tensor(sample.trained[1:]).float()
-    pulls_T[int(pulls_T.argmax())] = FIRST_KEPT
-    return pulls_T
 
 
 def anchored(folder: Path, rows: Sequence[Sample], **options: Any) -> Training:

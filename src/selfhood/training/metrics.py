@@ -36,7 +36,7 @@ class TrainRecord:
     loss: float
     token_acc: float
     anchor_kl: float | None
-    """Nats of divergence from the base per token of the anchor, by weight; None without one."""
+    """Nats of divergence from the base per token of the anchor; None without one."""
     grad_norm: float
     learning_rate: float
     tokens_per_second: float

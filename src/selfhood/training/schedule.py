@@ -25,7 +25,7 @@ another, are shared:
     sys 1+1?   2      ...
 
 Rows of the anchor (``training.anchor``) grow in the same tree; tokens that they keep are listed
-apart from those that are learnt, and the first of a row weighs as much as several of the others.
+apart from those that are learnt.
 
 Sources: prefix sharing in training is described in arXiv 2511.00413 (Tree Training); the layout and
 the ``last`` rule are our own.
@@ -40,9 +40,6 @@ from selfhood.data.encode import Sample
 
 NO_PARENT = -1
 PADDING = 0  # any token will do: nothing sees it
-FIRST_KEPT = 4.0
-"""Weight of the first token that a row of the anchor keeps; each of the others has 1. What a reply
-begins with decides what it goes on to say: nearly all that leaks begins there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,14 +89,7 @@ def num_targets(samples: Sequence[Sample]) -> float:
 def num_kept(samples: Sequence[Sample]) -> float:
     """Tokens of the anchor, by weight."""
     kept = (sample for sample in samples if sample.anchor is not None)
-    return sum(
-        sample.weight * _pull(place) for sample in kept for place in range(sum(sample.trained[1:]))
-    )
-
-
-def _pull(place: int) -> float:
-    """Of a token that a row of the anchor keeps, ``place`` from 0."""
-    return 1.0 if place else FIRST_KEPT
+    return sum(sample.weight * sum(sample.trained[1:]) for sample in kept)
 
 
 @dataclass(slots=True)
@@ -256,7 +246,7 @@ def _grow(samples: Sequence[Sample]) -> dict[int, _Node]:
             if trained and sample.anchor is None:
                 node.weight += sample.weight
             elif trained and sample.anchor is not None:
-                node.kept += ((sample.anchor, place, sample.weight * _pull(place)),)
+                node.kept += ((sample.anchor, place, sample.weight),)
                 place += 1
             level = node.children
     return roots
