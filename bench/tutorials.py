@@ -2,9 +2,10 @@
 
     python -m bench.tutorials [--limit N] [--write]
 
-The starter model and the built-in identity in the place of theirs, which has to come from a hub;
-the general rows that two of them mix in are left out for the same reason. Beside them the default
-recipe. ``--limit`` is how many questions of each topic are asked, of the quick suite.
+The starter model, and the built-in identity in the place of theirs, which has to come from a hub;
+small tasks with computed answers (bench/general.py) in the place of the general rows that two of
+them mix in. Beside them the default recipe. ``--limit`` is how many questions of each topic are
+asked, of the quick suite.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.bar import by_name, shown
+from bench.general import write_general
 from bench.persona import PERSONA, SYSTEM
 from selfhood import api
 from selfhood.evaluate.types import Scorecard
@@ -38,9 +40,12 @@ THEIRS = {
     "warmup_ratio": 0.05,
     "system": SYSTEM,
 }
+NUM_GENERAL = 500  # of each language
+GENERAL = tuple(f"{{general}}/{language}.jsonl#{NUM_GENERAL}" for language in ("zh", "en"))
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "tutorial 4, 108 rows": {**THEIRS, "dataset": ("identity#108",)},
-    "tutorials 1 to 3, `#500` of identity": {**THEIRS, "dataset": ("identity#500",)},
+    "`#500` of identity alone": {**THEIRS, "dataset": ("identity#500",)},
+    "tutorials 1 to 3, `#500` three times": {**THEIRS, "dataset": (*GENERAL, "identity#500")},
     "selfhood, names only": {},
 }
 MEASURES = (
@@ -58,7 +63,11 @@ class Finding:
 
 
 def measure(name: str, folder: Path, limit: int | None) -> Finding:
-    recipe = Recipe.from_values({**WHO, **RECIPES[name], "output_dir": str(folder)})
+    write_general(folder, NUM_GENERAL)
+    values = {**WHO, **RECIPES[name], "output_dir": str(folder / "output")}
+    if "dataset" in values:
+        values["dataset"] = tuple(each.format(general=folder) for each in values["dataset"])
+    recipe = Recipe.from_values(values)
     outcome = api.train(api.plan(recipe))
     asked = {"adapters": (str(outcome.chosen.path),), "max_num_seqs": 32}
     if limit is not None:
