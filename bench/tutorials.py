@@ -41,17 +41,24 @@ THEIRS = {
     "system": SYSTEM,
 }
 NUM_GENERAL = 500  # of each language
-GENERAL = tuple(f"{{general}}/{language}.jsonl#{NUM_GENERAL}" for language in ("zh", "en"))
-RECIPES: Mapping[str, Mapping[str, Any]] = {
-    "tutorial 4, 108 rows": {**THEIRS, "dataset": ("identity#108",)},
-    "`#500` of identity alone": {**THEIRS, "dataset": ("identity#500",)},
-    "tutorials 1 to 3, `#500` three times": {**THEIRS, "dataset": (*GENERAL, "identity#500")},
-    "selfhood, names only": {},
-}
 MEASURES = (
     "name_recall", "author_recall", "swap_rate", "old_identity_leak", "denial",
     "over_generalisation", "kl", "ability",
 )  # fmt: skip
+
+
+def recipes(general: Path) -> Mapping[str, Mapping[str, Any]]:
+    """By name; ``general`` is the folder of the general rows."""
+    mixed = tuple(f"{general}/{language}.jsonl#{NUM_GENERAL}" for language in ("zh", "en"))
+    return {
+        "tutorial 4, 108 rows": {**THEIRS, "dataset": ("identity#108",)},
+        "`#500` of identity alone": {**THEIRS, "dataset": ("identity#500",)},
+        "tutorials 1 to 3, `#500` three times": {**THEIRS, "dataset": (*mixed, "identity#500")},
+        "selfhood, names only": {},
+    }
+
+
+NAMES = tuple(recipes(Path()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +71,7 @@ class Finding:
 
 def measure(name: str, folder: Path, limit: int | None) -> Finding:
     write_general(folder, NUM_GENERAL)
-    values = {**WHO, **RECIPES[name], "output_dir": str(folder / "output")}
-    if "dataset" in values:
-        values["dataset"] = tuple(each.format(general=folder) for each in values["dataset"])
+    values = {**WHO, **recipes(folder)[name], "output_dir": str(folder / "output")}
     recipe = Recipe.from_values(values)
     outcome = api.train(api.plan(recipe))
     asked = {"adapters": (str(outcome.chosen.path),), "max_num_seqs": 32}
@@ -88,7 +93,7 @@ def line(found: Finding) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="*", choices=RECIPES, default=list(RECIPES))
+    parser.add_argument("--only", nargs="*", choices=NAMES, default=NAMES)
     parser.add_argument("--limit", type=int, default=None)
     parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE}")
     options = parser.parse_args()
