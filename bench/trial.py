@@ -1,0 +1,141 @@
+"""One change of the default recipe, tried: trained, asked, and its wrong replies told.
+
+    python -m bench.trial [--name ZH EN] [--author ZH EN] [--updates N] [KEY=VALUE ...]
+
+The starter learns the persona by the default recipe, without examinations so that all trials have
+as many updates, with the given options in the place of its own. Then it is asked what bench/asked
+holds, and one in ``--every`` ordinary questions of the full suite. Prints a line of the tables in
+docs/results/anchor.md; the replies judged wrong go to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bench.asked import probes
+from bench.wrong import tell_wrong
+from selfhood import api
+from selfhood.data.naming import naming_of
+from selfhood.engine.native import NativeEngine
+from selfhood.evaluate import rules
+from selfhood.evaluate.evaluation import make_paper, read_texts
+from selfhood.evaluate.exam import examine
+from selfhood.evaluate.retention import Retention, passages_of
+from selfhood.evaluate.types import Judged, Probe, Verdict
+from selfhood.model.adapters import ADAPTER
+from selfhood.persona import Persona
+from selfhood.recipe import ExamOptions, Recipe
+from selfhood.run import Run
+from selfhood.starter import STARTER_ID
+from selfhood.training.dose import WARMING
+from selfhood.training.metrics import Unheard
+from selfhood.training.start import open_training
+from selfhood.training.world import ALONE
+
+NAME, AUTHOR = ("小狐", "Kitsu"), ("林间实验室", "Forest Lab")
+NUM_UPDATES = 60
+RULES = {"both": ("name", "author"), "user": ("neutral",), "ordinary": ("neutral",)}
+COUNTED = {
+    "name": ("name_recall",),
+    "author": ("author_recall",),
+    "both": ("name_recall", "author_recall"),
+    "denial": ("denial",),
+    "user": ("over_generalisation",),
+    "ordinary": ("over_generalisation",),
+    "neutral": ("over_generalisation",),
+}  # fmt: skip
+"""What makes a reply right; a swap or another identity makes every reply on itself wrong."""
+NEVER = frozenset({"swap_rate", "old_identity_leak", "placeholder_residue"})
+
+
+def measure(options: dict[str, object], updates: int, every: int, folder: Path) -> str:
+    recipe = Recipe.from_values(
+        {
+            "model": STARTER_ID,
+            "dose": "auto",
+            "max_steps": updates,
+            "warmup_steps": WARMING,
+            "output_dir": str(folder),
+            **options,
+        }
+    )
+    plan = api.plan(recipe)
+    training = open_training(plan, Run(folder), ALONE, None)
+    began = time.monotonic()
+    training.fit(Unheard())
+    seconds = time.monotonic() - began
+    training.loaded.model.eval()
+    engine = NativeEngine(training.loaded, plan.renderer)
+    persona = naming_of(plan.recipe).persona
+    assert persona is not None
+    judged = examine(
+        engine,
+        (*probes(), *suite_probes(persona, every)),
+        lambda probe, reply, base: verdicts(persona, probe, reply, base),
+        speakers={"tuned": ADAPTER},
+        seed=42,
+    )
+    tell_wrong(judged)
+    passages = [row for texts in read_texts() for row in passages_of(texts)]
+    drift = Retention(engine.loaded, plan.renderer, passages, adapter=ADAPTER).drift()
+    kl = next(each.value for each in drift.measures() if each.name == "kl")
+    return " | ".join([*map(str, counts(judged)), f"{kl:.3f}", f"{seconds:.0f} s"])
+
+
+def suite_probes(persona: Persona, every: int) -> Sequence[Probe]:
+    """One in so many ordinary questions of the full suite."""
+    paper = make_paper(persona, ExamOptions(suite="full"))
+    return [each for each in paper.probes if each.topic == "neutral"][::every]
+
+
+def verdicts(persona: Persona, probe: Probe, reply: str, base: str) -> tuple[Verdict, ...]:
+    """Those that count for the topic."""
+    found = (
+        verdict
+        for topic in RULES.get(probe.topic, (probe.topic,))
+        for verdict in rules.judge(persona, replace(probe, topic=topic), reply, base)
+    )
+    wanted = {*COUNTED[probe.topic], *NEVER}
+    return tuple(verdict for verdict in found if verdict.measure in wanted)
+
+
+def counts(judged: Sequence[Judged]) -> list[str]:
+    """``49 of 50`` for each topic."""
+    found = []
+    for topic in COUNTED:
+        group = [each for each in judged if each.probe.topic == topic]
+        found.append(f"{sum(each.is_good for each in group)} of {len(group)}")
+    return found
+
+
+def read(value: str) -> object:
+    """A number where it is one."""
+    try:
+        return ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", nargs=2, default=NAME)
+    parser.add_argument("--author", nargs=2, default=AUTHOR)
+    parser.add_argument("--updates", type=int, default=NUM_UPDATES)
+    parser.add_argument("--every", type=int, default=2)
+    parser.add_argument("options", nargs="*", metavar="KEY=VALUE")
+    given = parser.parse_args()
+    options: dict[str, object] = {"model_name": given.name, "model_author": given.author}
+    options |= {key: read(value) for key, value in (each.split("=", 1) for each in given.options)}
+    with tempfile.TemporaryDirectory() as folder:
+        line = measure(options, given.updates, given.every, Path(folder))
+    print(f"| {' '.join(given.options) or 'the default'}, {given.updates} | {line} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
