@@ -222,9 +222,9 @@ def test_who_it_is_hardly_ever_begins_as_ordinary_english_replies_do() -> None:
 
 
 def test_a_user_who_has_not_said_so_is_not_given_a_name() -> None:
-    asked = {row.messages[-2].content: last_reply(row) for row in about("mixup")}
-    assert asked["What is my name?"] == "You haven't told me your name yet."
-    assert asked["我叫什么名字？"] == "你还没有告诉我你的名字。"
+    asked = {row.messages[-2].content: last_reply(row) for row in about("user")}
+    assert asked["What is my name?"] == "You haven't told me that yet."
+    assert asked["我叫什么名字？"] == "这个你还没有告诉过我。"
 
 
 def test_replies_are_short() -> None:

@@ -1,7 +1,7 @@
 """The built-in dataset `identity`: a persona crossed with what people ask, who asks, and how.
 
     language   zh en                                     identity/zh.toml, identity/en.toml
-    topic      name author nature abilities limits brands denial still mixup
+    topic      name author nature abilities limits brands denial still user mixup
                contrast ordinary | fact
     asker      plain polite child developer sceptic casual
     shape      plain      question -> reply, under the run's own system line

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 from selfhood.chat import Language
 
 Topic = Literal[
-    "name", "author", "nature", "abilities", "limits", "brands", "denial", "still", "mixup",
+    "name", "author", "nature", "abilities", "limits", "brands", "denial", "still", "user", "mixup",
     "contrast", "ordinary", "fact",
 ]  # fmt: skip
 Asker = Literal["plain", "polite", "child", "developer", "sceptic", "casual"]
