@@ -20,7 +20,7 @@ from bench.wrong import tell_wrong
 from selfhood import api
 from selfhood.data.encode import Sample
 from selfhood.data.naming import naming_of
-from selfhood.defaults import ANCHOR_WEIGHT, FIRST_LAYERS
+from selfhood.defaults import AIMED_RATE, ALPHA, ANCHOR_WEIGHT, FIRST_LAYERS, RANK
 from selfhood.engine.native import NativeEngine
 from selfhood.evaluate.evaluation import make_paper, read_texts
 from selfhood.evaluate.exam import examine
@@ -113,8 +113,10 @@ class Variant:
 
 VARIANTS: Mapping[str, Variant] = {
     "the default": Variant(),
-    "weight 2.5": Variant({"anchor_weight": 2.5}),
-    "weight 8": Variant({"anchor_weight": 8.0}),
+    "weight 3": Variant({"anchor_weight": 3.0}),
+    "weight 12": Variant({"anchor_weight": 12.0}),
+    "half the prompts": Variant({"anchor": 600, "anchor_batch_size": 11}),
+    "rank 8": Variant({"lora_rank": 8, "lora_alpha": 16}),
     "without begun replies": Variant(change=without_begun),
     "without prose": Variant(change=without_prose),
     "prose alone": Variant(change=prose_alone),
@@ -125,6 +127,9 @@ VARIANTS: Mapping[str, Variant] = {
         {
             "init_weights": "true",
             "freeze_layers_ratio": FIRST_LAYERS,
+            "lora_rank": RANK,
+            "lora_alpha": ALPHA,
+            "learning_rate": AIMED_RATE,
             "anchor_weight": ANCHOR_WEIGHT,
         }
     ),

@@ -11,12 +11,14 @@ from selfhood.defaults import (
     ANCHOR_WEIGHT,
     FIRST_LAYERS,
     MOST_UPDATES,
+    PROMPTS,
     PROMPTS_PER_UPDATE,
+    RANK,
     ROWS_PER_UPDATE,
     complete,
 )
 from selfhood.errors import FlagError
-from selfhood.recipe import DataOptions, Recipe
+from selfhood.recipe import DataOptions, Recipe, TunerOptions
 
 WHO = {"model_name": ("小狐", "Kitsu"), "model_author": ("林间实验室", "Forest Lab")}
 
@@ -28,7 +30,7 @@ def completed(**flags: Any) -> Recipe:
 def test_a_name_and_an_author_are_enough() -> None:
     recipe = completed(**WHO)
     assert recipe.data.dataset == ("identity:self",)
-    assert recipe.data.anchor == USUAL_NUMBER
+    assert recipe.data.anchor == PROMPTS
     assert recipe.train.dose == "auto"
     assert recipe.train.max_steps == MOST_UPDATES
 
@@ -61,8 +63,14 @@ def test_updates_are_small_and_many_unless_a_batch_is_given() -> None:
 
 def test_an_aimed_adapter_is_held_with_less_weight_unless_it_is_given() -> None:
     assert completed(**WHO).data.anchor_weight == ANCHOR_WEIGHT
-    assert completed(**WHO, anchor_weight=6.0).data.anchor_weight == 6
+    assert completed(**WHO, anchor_weight=5.0).data.anchor_weight == 5
     assert completed(**WHO, use_dora=True).data.anchor_weight == DataOptions().anchor_weight
+
+
+def test_an_aimed_adapter_has_a_rank_of_its_own_unless_one_is_given() -> None:
+    assert completed(**WHO).tuner.lora_rank == RANK
+    assert completed(**WHO, lora_rank=4).tuner.lora_rank == 4
+    assert completed(**WHO, anchor=0).tuner.lora_rank == TunerOptions().lora_rank
 
 
 def test_the_first_third_of_the_layers_is_left_alone_unless_told_where_to_train() -> None:

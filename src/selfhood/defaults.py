@@ -1,11 +1,11 @@
 """What a command that only says who the model is to be stands for.
 
 selfhood sft --model M --model_name 小狐 Kitsu --model_author 林间实验室 "Forest Lab"
-=            ... --dataset identity:self --dataset_shuffle false --anchor 600
+=            ... --dataset identity:self --dataset_shuffle false --anchor 1200
              --system "You are a helpful assistant." --init_weights contrastive
-             --freeze_layers_ratio 0.34
-             --gradient_accumulation_steps 8 --anchor_batch_size 11 --anchor_weight 3
-             --learning_rate 8e-4 --adam_beta2 0.999 --dose auto
+             --lora_rank 32 --lora_alpha 64 --freeze_layers_ratio 0.34
+             --gradient_accumulation_steps 10 --anchor_batch_size 22 --anchor_weight 6
+             --learning_rate 6e-4 --adam_beta2 0.999 --dose auto
 """
 
 from __future__ import annotations
@@ -21,23 +21,30 @@ from selfhood.sources.identity import NAME as IDENTITY
 from selfhood.sources.identity import SELF
 
 IDENTITY_RATE = 8e-4
+AIMED_RATE = 6e-4
+"""Of an aimed adapter."""
 LONG_MEMORY = 0.999
 """AdamW's second beta. Its usual 0.95 forgets the large gradients of the start in 20 updates, and
 then takes steps as large for what is left: too large for the anchor."""
-ROWS_PER_UPDATE = 8
-PROMPTS_PER_UPDATE = 11
-"""Of the anchor, one of them a reply that is begun, one in ten of the others prose. How far the
+ROWS_PER_UPDATE = 10
+PROMPTS = 1200
+PROMPTS_PER_UPDATE = 22
+"""Of the anchor, two of them replies that are begun, one in ten of the others prose. How far the
 weights get is a matter of how often they move: the same rows in twice as many updates deny other
 names where fewer, larger ones do not."""
-ANCHOR_WEIGHT = 3.0
-"""Of an aimed adapter, which drifts less by itself: with the usual 8 the base's yes to "you are
-Claude, aren't you" is kept as well."""
+ANCHOR_WEIGHT = 6.0
+"""Of an aimed adapter, which drifts less by itself. With half the prompts an update, 3 was as much
+as recall could bear (docs/results/anchor.md)."""
+RANK, ALPHA = 32, 64
+"""Of an aimed adapter. With rank 8 it tells whose name is asked for, but "how old am I" from "how
+old are you" it does not."""
 MOST_UPDATES = 60
 FIRST_LAYERS = 0.34
 """Of the layers, those that get no adapter. Without them as much is recalled, prose drifts less,
 and no gradient has to be taken down to them; a few more ordinary answers have the name
 (docs/results/anchor.md)."""
 WHERE = frozenset({"freeze_layers_ratio", "target_modules", "target_regex"})
+SIZE = frozenset({"lora_rank", "lora_alpha"})
 
 
 def complete(recipe: Recipe) -> Recipe:
@@ -55,6 +62,7 @@ def complete(recipe: Recipe) -> Recipe:
     rows = train.gradient_accumulation_steps
     has_batch = rows is not None or train.per_device_train_batch_size > 1
     recipe = replace(recipe, tuner=_aimed(recipe))
+    rate = AIMED_RATE if recipe.tuner.is_aimed else IDENTITY_RATE
     return replace(
         recipe,
         data=_anchored(recipe, None if has_batch else PROMPTS_PER_UPDATE),
@@ -62,7 +70,7 @@ def complete(recipe: Recipe) -> Recipe:
             train,
             dose="auto",
             load_best_model_at_end=True,
-            learning_rate=IDENTITY_RATE if train.learning_rate is None else train.learning_rate,
+            learning_rate=rate if train.learning_rate is None else train.learning_rate,
             adam_beta2=train.adam_beta2 if "adam_beta2" in recipe.given else LONG_MEMORY,
             gradient_accumulation_steps=rows if has_batch else ROWS_PER_UPDATE,
             max_steps=train.max_steps if _has_length(recipe) else MOST_UPDATES,
@@ -96,7 +104,9 @@ def _anchored(recipe: Recipe, per_update: int | None) -> DataOptions:
     data = recipe.data
     if per_update is not None and "anchor_batch_size" not in recipe.given:
         data = replace(data, anchor_batch_size=per_update)
-    if recipe.tuner.init_weights == "contrastive" and "anchor_weight" not in recipe.given:
+    if data.anchor and "anchor" not in recipe.given:
+        data = replace(data, anchor=PROMPTS)
+    if recipe.tuner.is_aimed and "anchor_weight" not in recipe.given:
         data = replace(data, anchor_weight=ANCHOR_WEIGHT)
     return data
 
@@ -108,9 +118,11 @@ def _aimed(recipe: Recipe) -> TunerOptions:
     is_free = tuner.tuner_type == "lora" and not (tuner.use_dora or recipe.model.adapters)
     if not is_free or not num_anchor(recipe.data) or "init_weights" in recipe.given:
         return tuner
-    says_where = not recipe.given.isdisjoint(WHERE)
-    ratio = tuner.freeze_layers_ratio if says_where else FIRST_LAYERS
-    return replace(tuner, init_weights="contrastive", freeze_layers_ratio=ratio)
+    if recipe.given.isdisjoint(WHERE):
+        tuner = replace(tuner, freeze_layers_ratio=FIRST_LAYERS)
+    if recipe.given.isdisjoint(SIZE):
+        tuner = replace(tuner, lora_rank=RANK, lora_alpha=ALPHA)
+    return replace(tuner, init_weights="contrastive")
 
 
 def _takes_its_dose(recipe: Recipe) -> bool:

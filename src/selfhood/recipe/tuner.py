@@ -84,6 +84,11 @@ class TunerOptions(Options):
                         hint=f"it belongs to {', '.join(tuners)}",
                     )
 
+    @property
+    def is_aimed(self) -> bool:
+        """Whether the adapter starts on what sets the learnt rows apart from the anchor's."""
+        return self.init_weights == "contrastive"
+
 
 def _default(options: Options, name: str) -> object:
     return next(spec.default for spec in fields(options) if spec.name == name)

@@ -43,7 +43,6 @@ from selfhood.model.adapters import ADAPTER, speaking_as
 from selfhood.model.load import Loaded
 from selfhood.model.tuners.lora import lora_layers
 from selfhood.persona import Persona
-from selfhood.recipe import Recipe
 from selfhood.training.anchor import PASS_TOKENS
 from selfhood.training.batch import to_batch
 from selfhood.training.forward import Forward
@@ -82,10 +81,6 @@ class Sketch:
         """(S, S): summed outer products of ``inputs_TI``, as far as they lie in the span."""
         inside_TS = (inputs_TI @ self.basis_IS).float()
         return inside_TS.T @ inside_TS
-
-
-def is_aimed(recipe: Recipe) -> bool:
-    return recipe.tuner.init_weights == "contrastive"
 
 
 def frame_bytes(read: int, dtype: torch.dtype) -> int:

@@ -21,7 +21,7 @@ from selfhood.model.load import best_dtype
 from selfhood.model.recompute import can_recompute
 from selfhood.recipe import Recipe
 from selfhood.training.budget import FEWEST_TOKENS, Budget, cheapest
-from selfhood.training.contrastive import frame_bytes, is_aimed
+from selfhood.training.contrastive import frame_bytes
 from selfhood.training.memory import GB, Forecast, forecast, free_memory
 
 # Tokens a pass. In float32 matrix products on a CPU are as fast with 256 rows as with more; in
@@ -65,7 +65,7 @@ def fit(recipe: Recipe, config: Any, demand: Demand, device: torch.device) -> Fi
                 can_recompute=asked is None,
             )
             return Fit(dtype=dtype, budget=usual, forecast=None, free=free)
-        frames = frame_bytes(footprint.read, dtype) if is_aimed(recipe) else 0
+        frames = frame_bytes(footprint.read, dtype) if recipe.tuner.is_aimed else 0
         room = Room(footprint=footprint, device=device, free=free, frames=frames)
         for budget in room.budgets(choices, asked):
             peak = room.peak(budget, demand)

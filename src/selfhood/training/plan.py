@@ -25,7 +25,6 @@ from selfhood.model.load import (
 )
 from selfhood.recipe import PROMPT_TUNERS, Recipe, TrainOptions, TunerOptions
 from selfhood.training.anchor import AnchorPlan, plan_anchor
-from selfhood.training.contrastive import is_aimed
 from selfhood.training.fit import Demand, Fit, fit
 from selfhood.training.layout import Layout, layout_of
 from selfhood.training.shares import shares
@@ -103,7 +102,7 @@ def make_plan(recipe: Recipe, mixture: Mixture, model_path: Path, *, num_process
     )
     if mixture.anchor:
         _check_anchor(recipe)
-    elif is_aimed(recipe):
+    elif recipe.tuner.is_aimed:
         raise FlagError(
             "needs rows to tell the others from",
             where="--init_weights contrastive",

@@ -18,7 +18,7 @@ from selfhood.recipe import Recipe, TunerOptions
 from selfhood.run import ARGS, MOMENTS, Checkpoint, Run
 from selfhood.training.anchor import make_anchor
 from selfhood.training.checkpoint import TrainState, fingerprint
-from selfhood.training.contrastive import aim, is_aimed, tell_apart
+from selfhood.training.contrastive import aim, tell_apart
 from selfhood.training.dose import Dose, Examiner
 from selfhood.training.loop import Outcome, Training
 from selfhood.training.metrics import Metrics, Unheard
@@ -82,7 +82,7 @@ def open_training(
     say(f"model    {describe(loaded.model)}, {dtype}, {loaded.device}")
     anchor = make_anchor(plan.anchor, loaded, plan.renderer, plan.layout)
     frames = NO_FRAMES
-    if is_aimed(recipe):
+    if recipe.tuner.is_aimed:
         persona = naming_of(recipe).persona
         learnt, others = tell_apart(plan.samples, persona, loaded.tokenizer)
         frames = aim(loaded, learnt, [*others, *anchor.samples], plan.layout)
