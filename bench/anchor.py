@@ -11,38 +11,29 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from bench.trained import drift, prepare, train
 from bench.wrong import tell_wrong
-from selfhood import api
 from selfhood.data.encode import Sample
 from selfhood.data.naming import naming_of
-from selfhood.defaults import AIMED_RATE, ALPHA, ANCHOR_WEIGHT, FIRST_LAYERS, RANK
+from selfhood.defaults import AIMED_RATE, ALPHA, ANCHOR_WEIGHT, FIRST_LAYERS, MOST_UPDATES, RANK
 from selfhood.engine.native import NativeEngine
-from selfhood.evaluate.evaluation import make_paper, read_texts
+from selfhood.evaluate.evaluation import make_paper
 from selfhood.evaluate.exam import examine
-from selfhood.evaluate.retention import Retention, passages_of
 from selfhood.evaluate.scoring import rates
 from selfhood.evaluate.types import Probe
 from selfhood.model.adapters import ADAPTER
-from selfhood.recipe import ExamOptions, Recipe
-from selfhood.run import Run
-from selfhood.starter import STARTER_ID
+from selfhood.recipe import ExamOptions
 from selfhood.training.anchor import Anchor
-from selfhood.training.dose import WARMING
 from selfhood.training.loop import Training
-from selfhood.training.metrics import Unheard
 from selfhood.training.optimizer import FramedAdamW
 from selfhood.training.plan import Plan
-from selfhood.training.start import open_training
-from selfhood.training.world import ALONE
 
 PAGE = Path("docs/results/anchor.md")
 NAME, AUTHOR = ("青石", "Bluestone"), ("海棠工坊", "Begonia Works")  # no page's persona
-NUM_UPDATES = 60
 ASKED = {"name": 60, "author": 24, "denial": 80, "neutral": 240}
 KINDS = (
     "name_recall", "author_recall", "denial", "swap_rate", "old_identity_leak",
@@ -147,29 +138,13 @@ class Finding:
 
 def measure(name: str, folder: Path) -> Finding:
     variant = VARIANTS[name]
-    recipe = Recipe.from_values(
-        {
-            "model": STARTER_ID,
-            "model_name": NAME,
-            "model_author": AUTHOR,
-            "dose": "auto",
-            "max_steps": NUM_UPDATES,
-            "warmup_steps": WARMING,
-            "output_dir": str(folder),
-            **variant.options,
-        }
-    )
-    plan = api.plan(recipe)
-    training = open_training(plan, Run(folder), ALONE, None)
+    plan, training = prepare(NAME, AUTHOR, variant.options, num_updates=MOST_UPDATES, folder=folder)
     variant.change(plan, training)
-    began = time.monotonic()
-    training.fit(Unheard())
-    seconds = time.monotonic() - began
+    seconds = train(training)
     return Finding(name=name, seconds=seconds, values=ask(plan, training))
 
 
 def ask(plan: Plan, training: Training) -> dict[str, float]:
-    training.loaded.model.eval()
     engine = NativeEngine(training.loaded, plan.renderer)
     persona = naming_of(plan.recipe).persona
     assert persona is not None
@@ -177,10 +152,8 @@ def ask(plan: Plan, training: Training) -> dict[str, float]:
     judged = examine(
         engine, tuple(asked(paper.probes)), paper.judge, speakers={"tuned": ADAPTER}, seed=42
     )
-    passages = [row for texts in read_texts() for row in passages_of(texts)]
-    drift = Retention(engine.loaded, plan.renderer, passages, adapter=ADAPTER).drift()
     tell_wrong(judged)
-    return {each.name: each.value for each in (*rates(judged), *drift.measures())}
+    return {each.name: each.value for each in (*rates(judged), *drift(engine))}
 
 
 def asked(probes: Sequence[Probe]) -> Iterator[Probe]:

@@ -13,33 +13,25 @@ from __future__ import annotations
 import argparse
 import ast
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bench.asked import probes
+from bench.trained import drift, prepare, train
 from bench.wrong import tell_wrong
-from selfhood import api
 from selfhood.data.naming import naming_of
+from selfhood.defaults import MOST_UPDATES
 from selfhood.engine.native import NativeEngine
 from selfhood.evaluate import rules
-from selfhood.evaluate.evaluation import make_paper, read_texts
+from selfhood.evaluate.evaluation import make_paper
 from selfhood.evaluate.exam import examine
-from selfhood.evaluate.retention import Retention, passages_of
 from selfhood.evaluate.types import Judged, Probe, Verdict
 from selfhood.model.adapters import ADAPTER
 from selfhood.persona import Persona
-from selfhood.recipe import ExamOptions, Recipe
-from selfhood.run import Run
-from selfhood.starter import STARTER_ID
-from selfhood.training.dose import WARMING
-from selfhood.training.metrics import Unheard
-from selfhood.training.start import open_training
-from selfhood.training.world import ALONE
+from selfhood.recipe import ExamOptions
 
 NAME, AUTHOR = ("小狐", "Kitsu"), ("林间实验室", "Forest Lab")
-NUM_UPDATES = 60
 RULES = {"both": ("name", "author"), "user": ("neutral",), "ordinary": ("neutral",)}
 COUNTED = {
     "name": ("name_recall",),
@@ -54,23 +46,16 @@ COUNTED = {
 NEVER = frozenset({"swap_rate", "old_identity_leak", "placeholder_residue"})
 
 
-def measure(options: dict[str, object], updates: int, every: int, folder: Path) -> str:
-    recipe = Recipe.from_values(
-        {
-            "model": STARTER_ID,
-            "dose": "auto",
-            "max_steps": updates,
-            "warmup_steps": WARMING,
-            "output_dir": str(folder),
-            **options,
-        }
-    )
-    plan = api.plan(recipe)
-    training = open_training(plan, Run(folder), ALONE, None)
-    began = time.monotonic()
-    training.fit(Unheard())
-    seconds = time.monotonic() - began
-    training.loaded.model.eval()
+def measure(
+    name: tuple[str, str],
+    author: tuple[str, str],
+    options: dict[str, object],
+    num_updates: int,
+    every: int,
+    folder: Path,
+) -> str:
+    plan, training = prepare(name, author, options, num_updates=num_updates, folder=folder)
+    seconds = train(training)
     engine = NativeEngine(training.loaded, plan.renderer)
     persona = naming_of(plan.recipe).persona
     assert persona is not None
@@ -82,10 +67,8 @@ def measure(options: dict[str, object], updates: int, every: int, folder: Path) 
         seed=42,
     )
     tell_wrong(judged)
-    passages = [row for texts in read_texts() for row in passages_of(texts)]
-    drift = Retention(engine.loaded, plan.renderer, passages, adapter=ADAPTER).drift()
-    kl = next(each.value for each in drift.measures() if each.name == "kl")
-    return " | ".join([*map(str, counts(judged)), f"{kl:.3f}", f"{seconds:.0f} s"])
+    kl = next(each.value for each in drift(engine) if each.name == "kl")
+    return " | ".join([*counts(judged), f"{kl:.3f}", f"{seconds:.0f} s"])
 
 
 def suite_probes(persona: Persona, every: int) -> Sequence[Probe]:
@@ -126,14 +109,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", nargs=2, default=NAME)
     parser.add_argument("--author", nargs=2, default=AUTHOR)
-    parser.add_argument("--updates", type=int, default=NUM_UPDATES)
+    parser.add_argument("--updates", type=int, default=MOST_UPDATES)
     parser.add_argument("--every", type=int, default=2)
     parser.add_argument("options", nargs="*", metavar="KEY=VALUE")
     given = parser.parse_args()
-    options: dict[str, object] = {"model_name": given.name, "model_author": given.author}
-    options |= {key: read(value) for key, value in (each.split("=", 1) for each in given.options)}
+    options = {key: read(value) for key, value in (each.split("=", 1) for each in given.options)}
     with tempfile.TemporaryDirectory() as folder:
-        line = measure(options, given.updates, given.every, Path(folder))
+        line = measure(
+            tuple(given.name),
+            tuple(given.author),
+            options,
+            given.updates,
+            given.every,
+            Path(folder),
+        )
     print(f"| {' '.join(given.options) or 'the default'}, {given.updates} | {line} |", flush=True)
 
 

@@ -11,7 +11,6 @@ from selfhood.defaults import (
     ANCHOR_WEIGHT,
     FIRST_LAYERS,
     MOST_UPDATES,
-    PROMPTS,
     PROMPTS_PER_UPDATE,
     RANK,
     ROWS_PER_UPDATE,
@@ -30,7 +29,7 @@ def completed(**flags: Any) -> Recipe:
 def test_a_name_and_an_author_are_enough() -> None:
     recipe = completed(**WHO)
     assert recipe.data.dataset == ("identity:self",)
-    assert recipe.data.anchor == PROMPTS
+    assert recipe.data.anchor == USUAL_NUMBER
     assert recipe.train.dose == "auto"
     assert recipe.train.max_steps == MOST_UPDATES
 

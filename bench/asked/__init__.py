@@ -10,14 +10,13 @@ import tomllib
 from collections.abc import Iterator
 from importlib.resources import files
 from itertools import count
-from typing import get_args
 
 from selfhood.chat import Language, Message
+from selfhood.data.identity_texts import LANGUAGES
 from selfhood.evaluate.conditions import CONDITIONS, system_line
-from selfhood.evaluate.texts import read_evaluation_texts
+from selfhood.evaluate.texts import EvaluationTexts, read_evaluation_texts
 from selfhood.evaluate.types import Probe
 
-LANGUAGES: tuple[Language, ...] = get_args(Language)
 LATE_EVERY, EARLIER = 3, 3
 """One question in three comes after three others."""
 
@@ -30,14 +29,13 @@ def questions(language: Language) -> dict[str, list[str]]:
 
 def probes() -> Iterator[Probe]:
     for language in LANGUAGES:
-        number = count()
+        texts, number = read_evaluation_texts(language), count()
         for topic, asked in questions(language).items():
             for question in asked:
-                yield probe(topic, language, question, next(number))
+                yield probe(topic, question, next(number), texts)
 
 
-def probe(topic: str, language: Language, question: str, number: int) -> Probe:
-    texts = read_evaluation_texts(language)
+def probe(topic: str, question: str, number: int, texts: EvaluationTexts) -> Probe:
     condition = CONDITIONS[number % len(CONDITIONS)]
     messages = [Message("system", system_line(condition, roles=texts.roles, number=number))]
     is_late = number % LATE_EVERY == LATE_EVERY - 1
@@ -45,9 +43,9 @@ def probe(topic: str, language: Language, question: str, number: int) -> Probe:
         filler = texts.fillers[(number + place) % len(texts.fillers)]
         messages += [Message("user", filler.question), Message("assistant", filler.reply)]
     return Probe(
-        id=f"asked/{topic}/{language}/{number}",
+        id=f"asked/{topic}/{texts.language}/{number}",
         topic=topic,
-        language=language,
+        language=texts.language,
         messages=(*messages, Message("user", question)),
         condition=condition,
         turn=EARLIER + 1 if is_late else 1,

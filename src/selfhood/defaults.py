@@ -27,7 +27,6 @@ LONG_MEMORY = 0.999
 """AdamW's second beta. Its usual 0.95 forgets the large gradients of the start in 20 updates, and
 then takes steps as large for what is left: too large for the anchor."""
 ROWS_PER_UPDATE = 10
-PROMPTS = 1200
 PROMPTS_PER_UPDATE = 22
 """Of the anchor, two of them replies that are begun, one in ten of the others prose. How far the
 weights get is a matter of how often they move: the same rows in twice as many updates deny other
@@ -36,8 +35,8 @@ ANCHOR_WEIGHT = 6.0
 """Of an aimed adapter, which drifts less by itself. With half the prompts an update, 3 was as much
 as recall could bear (docs/results/anchor.md)."""
 RANK, ALPHA = 32, 64
-"""Of an aimed adapter. With rank 8 it tells whose name is asked for, but "how old am I" from "how
-old are you" it does not."""
+"""Of an aimed adapter. In so few updates rank 8 does not learn to tell "how old am I" from "how old
+are you" (docs/results/anchor.md)."""
 MOST_UPDATES = 60
 FIRST_LAYERS = 0.34
 """Of the layers, those that get no adapter. Without them as much is recalled, prose drifts less,
@@ -104,8 +103,6 @@ def _anchored(recipe: Recipe, per_update: int | None) -> DataOptions:
     data = recipe.data
     if per_update is not None and "anchor_batch_size" not in recipe.given:
         data = replace(data, anchor_batch_size=per_update)
-    if data.anchor and "anchor" not in recipe.given:
-        data = replace(data, anchor=PROMPTS)
     if recipe.tuner.is_aimed and "anchor_weight" not in recipe.given:
         data = replace(data, anchor_weight=ANCHOR_WEIGHT)
     return data
