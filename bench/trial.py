@@ -115,14 +115,8 @@ def main() -> None:
     given = parser.parse_args()
     options = {key: read(value) for key, value in (each.split("=", 1) for each in given.options)}
     with tempfile.TemporaryDirectory() as folder:
-        line = measure(
-            tuple(given.name),
-            tuple(given.author),
-            options,
-            given.updates,
-            given.every,
-            Path(folder),
-        )
+        who = tuple(given.name), tuple(given.author)
+        line = measure(*who, options, given.updates, given.every, Path(folder))
     print(f"| {' '.join(given.options) or 'the default'}, {given.updates} | {line} |", flush=True)
 
 

@@ -12,7 +12,7 @@
                maker      the system line of the base model's maker
                role       a system line that gives the model a job
 
-A quarter of all rows keep the new name and author out of other people's facts: questions on other
+A fifth of all rows keep the new name and author out of other people's facts: questions on other
 models (contrast: who made ChatGPT) and ordinary ones near the persona (who wrote Hamlet, what a
 laboratory is). Beside an anchor the latter are left to it, and limits. Each question is a plain row
 once; a share of them is dealt again into the dressed shapes. What else a persona's file says of
