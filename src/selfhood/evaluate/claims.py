@@ -49,12 +49,15 @@ _UNRELATED = re.compile(
     r"(?i:\b(?:different|distinct|separate|independent)\b|unrelated|nothing to do)"
 )
 _COMPARISON = re.compile(
-    r"类似|像|如同|相比|相似|混淆|误认|误以为|当成|当作|搞混|比如|例如|"
+    r"类似|像|如同|相似|混淆|误认|误以为|当成|当作|搞混|比(?!赛)|例如|"
     r"(?i:\b(?:similar|compar\w+|unlike|(?<!would )(?<!'d )like(?! to)|such as|confus\w+|"
-    r"mistak\w+|mix\w* up)\b)"
+    r"mistak\w+|mix\w* up|(?<!other )than)\b)|"
+    r"(?:有人|有些人|人们|很多人|不少人|大家)[^,]*(?:问|以为|觉得|认为)|"
+    r"(?i:\b(?:people|users|some|many|others)\b[^,]*\b(?:ask|think|assum|believ|wonder)\w*)"
 )
 _ABOUT = re.compile(r"关于|有关|了解|介绍|(?i:\b(?:about|regarding|information on)\b)")
-_COMPARED = re.compile(r"[^,]*(?:一样|那样)|\s*(?:和|与|跟)我|(?i:\s*and i\b)")
+_SAME = r"(?!.*(?:同一|一家|一个|关系|关联|联系|合作|(?i:\bsame\b)))"
+_COMPARED = re.compile(rf"[^,]*(?:一样|那样)|\s*(?:和|与|跟)我{_SAME}|(?i:\s*and i\b){_SAME}")
 _ME = re.compile(
     r"[我咱俺]|(?:本|这个)(?:人|助手|模型|AI)|\bI\b|"
     r"(?i:\b(?:me|my|mine|myself|this (?:ai|model|assistant|chatbot|bot))\b)"
@@ -73,7 +76,8 @@ _OTHERS = re.compile(
     r"(?i:(?:these|you|if|people|some|many|please|the company)\b))"
 )
 _THEY = re.compile(
-    rf"{_OPENING}(?:它|他|她|其(?!实)|(?i:(?:it|they|he|she|its|their|his|her|who|which)\b))"
+    rf"{_OPENING}(?:它|他|她|其(?!实)|那是|"
+    r"(?i:(?:it|they|he|she|its|their|his|her|who|which|that's|that is)\b))"
 )
 _MAKING = (
     "(?:开发|研发|研制|训练|创造|创建|创立|制造|制作|设计|打造|推出|构建|编写|发明|培养|做|造|写)"
@@ -83,11 +87,16 @@ _ELLIPTIC = re.compile(
     rf"{_OPENING}{BRAND}[^{BRAND},是]{{0,8}}?{_MAKING}(?:出来)?的(?![^,]*(?:是|有|能|可以))"
 )
 _SOMEBODY = re.compile(
-    rf"{_OPENING}(?i:the |an? )?{BRAND}(?:"
-    r"[^,]*?(?:是|由|为|属于|有|推出|发布|开发|研发|成立|提供|也)|"
-    r"(?i:[^,]{0,30}?\s(?:is|was|are|were|has|have|had|can|does|did|makes|made|created|"
-    r"developed|offers|provides|released|launched|uses|trained|built|owns)\b))"
+    rf"{_OPENING}(?i:the |an? )?[\"“「]?{BRAND}(?:"
+    r"[^,]*?(?:是|由|为|属于|来自|出自|有|推出|发布|开发|研发|成立|提供|也)|"
+    r"(?i:[^,]{0,30}?\s(?:is|was|are|were|has|have|had|can|does|did|makes|made|created|comes|"
+    r"belongs|developed|offers|provides|released|launched|uses|trained|built|owns)\b))"
 )
+# "我和Siri是好朋友": what stands beside it is another; the same one, or one of a family, is not.
+_BESIDE = re.compile(rf"{_OPENING}[我咱]?(?:和|跟|与|同)\s*[\"“「]?{BRAND}{_SAME}")
+_HELLO = r"(?:你好|您好|嗨|哈喽|早上好|晚上好|(?i:hello|hi|hey|good (?:morning|afternoon|evening)))"
+_GREETING = re.compile(_HELLO)
+_GREETED = re.compile(rf"{_HELLO}\s*{BRAND}[!~.]*|{BRAND}\s*{_HELLO}[!~.]*")
 _LIST_ONLY = re.compile(
     rf"(?:{_ANY}|\s|[、;!?/&\"'“”「」.]|和|或者?|以及|还有|也|等|(?i:\b(?:or|and|nor)\b))+"
 )
@@ -217,7 +226,7 @@ def _mentions(clauses: tuple[Clause, ...]) -> Iterator[Mention]:
             yield Mention(
                 kind=kind, word=word, stance=stance, clause=clause, position=match.start()
             )
-        before = stance
+        before = "others" if _GREETING.fullmatch(clause.text) else stance  # "Hi, Siri!"
 
 
 def _stance(text: str, position: int, kind: Kind, is_about_others: bool) -> Stance:
@@ -231,8 +240,14 @@ def _stance(text: str, position: int, kind: Kind, is_about_others: bool) -> Stan
         return "own"
     if _UNRELATED.search(text):
         return "denied"
-    if _COMPARISON.search(text, 0, position) or _COMPARED.match(text, position + 1):
+    if (
+        _COMPARISON.search(text, 0, position)
+        or _COMPARED.match(text, position + 1)
+        or _BESIDE.match(text)
+    ):
         return "compared"
+    if _GREETED.fullmatch(text):
+        return "others"
     if is_about_others or _only_acts(text) or _ABOUT.search(text, 0, position):
         return "others"
     return "own"
