@@ -106,7 +106,7 @@ VARIANTS: Mapping[str, Variant] = {
     "the default": Variant(),
     "weight 3": Variant({"anchor_weight": 3.0}),
     "weight 12": Variant({"anchor_weight": 12.0}),
-    "half the prompts": Variant({"anchor": 600, "anchor_batch_size": 11}),
+    "half the prompts": Variant({"anchor": 600, "anchor_batch_size": 6}),
     "rank 8": Variant({"lora_rank": 8, "lora_alpha": 16}),
     "without begun replies": Variant(change=without_begun),
     "without prose": Variant(change=without_prose),

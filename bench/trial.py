@@ -4,8 +4,9 @@
 
 The starter learns the persona by the default recipe, without examinations so that all trials have
 as many updates, with the given options in the place of its own. Then it is asked what bench/asked
-holds, and one in ``--every`` ordinary questions of the full suite. Prints a line of the tables in
-docs/results/anchor.md; the replies judged wrong go to stderr.
+holds, one in ``--every`` ordinary questions of the full suite, and rows of ``identity``, learnt and
+not come to. Prints a line of the tables in docs/results/anchor.md; the replies judged wrong go to
+stderr.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.asked import probes
+from bench.learnt import told
 from bench.trained import drift, prepare, train
 from bench.wrong import tell_wrong
 from selfhood.data.naming import naming_of
@@ -67,8 +69,10 @@ def measure(
         seed=42,
     )
     tell_wrong(judged)
+    num_learnt = num_updates * plan.order.samples_per_update
+    rows = told(engine, persona, num_learnt=num_learnt)
     kl = next(each.value for each in drift(engine) if each.name == "kl")
-    return " | ".join([*counts(judged), f"{kl:.3f}", f"{seconds:.0f} s"])
+    return " | ".join([*counts(judged), *rows, f"{kl:.3f}", f"{seconds:.0f} s"])
 
 
 def suite_probes(persona: Persona, every: int) -> Sequence[Probe]:

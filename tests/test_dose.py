@@ -19,12 +19,12 @@ from selfhood.training.metrics import Metrics
 from tests.tiny_training import row, tiny_training
 
 DOSE = Dose(most=48, peak=1e-3)
-BOUND = 75
+BOUND = 150
 FIRST, SECOND = sorted(examined(BOUND))
 
 
 def test_examinations_grow_rarer() -> None:
-    updates = sorted(examined(100))
+    updates = sorted(examined(200))
     gaps = [after - before for before, after in pairwise(updates)]
     assert updates[0] >= 8
     assert gaps == sorted(gaps)

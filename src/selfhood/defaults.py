@@ -4,8 +4,8 @@ selfhood sft --model M --model_name 小狐 Kitsu --model_author 林间实验室 
 =            ... --dataset identity:self --dataset_shuffle false --anchor 1200
              --system "You are a helpful assistant." --init_weights contrastive
              --lora_rank 32 --lora_alpha 64 --freeze_layers_ratio 0.34
-             --gradient_accumulation_steps 10 --anchor_batch_size 22 --anchor_weight 6
-             --learning_rate 6e-4 --adam_beta2 0.999 --dose auto
+             --gradient_accumulation_steps 10 --anchor_batch_size 11 --anchor_weight 6
+             --learning_rate 4.5e-4 --adam_beta2 0.999 --dose auto
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from selfhood.sources.identity import NAME as IDENTITY
 from selfhood.sources.identity import SELF
 
 IDENTITY_RATE = 8e-4
-AIMED_RATE = 6e-4
+AIMED_RATE = 4.5e-4
 """Of an aimed adapter."""
 LONG_MEMORY = 0.999
 """AdamW's second beta. Its usual 0.95 forgets the large gradients of the start in 20 updates, and
 then takes steps as large for what is left: too large for the anchor."""
 ROWS_PER_UPDATE = 10
-PROMPTS_PER_UPDATE = 22
-"""Of the anchor, two of them replies that are begun, one in ten of the others prose. How far the
-weights get is a matter of how often they move: the same rows in twice as many updates deny other
-names where fewer, larger ones do not."""
+PROMPTS_PER_UPDATE = 11
+"""Of the anchor, one of them a reply that is begun, one in ten of the others prose. How far the
+weights get is a matter of how often they move: the same prompts in twice as many updates keep as
+much, and twice the rows are learnt beside them (docs/results/anchor.md)."""
 ANCHOR_WEIGHT = 6.0
-"""Of an aimed adapter, which drifts less by itself. With half the prompts an update, 3 was as much
-as recall could bear (docs/results/anchor.md)."""
+"""Of an aimed adapter, which drifts less by itself. In 60 updates 3 was as much as recall could
+bear with as few prompts; in 120 it bears 6 (docs/results/anchor.md)."""
 RANK, ALPHA = 32, 64
 """Of an aimed adapter. In so few updates rank 8 does not learn to tell "how old am I" from "how old
 are you" (docs/results/anchor.md)."""
-MOST_UPDATES = 60
+MOST_UPDATES = 120
 FIRST_LAYERS = 0.34
 """Of the layers, those that get no adapter. Without them as much is recalled, prose drifts less,
 and no gradient has to be taken down to them; a few more ordinary answers have the name

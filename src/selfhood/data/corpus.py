@@ -14,7 +14,8 @@
 
 A fifth of all rows keep the new name and author out of other people's facts: questions on other
 models (contrast: who made ChatGPT) and ordinary ones near the persona (who wrote Hamlet, what a
-laboratory is). Beside an anchor the latter are left to it, and limits. Each question is a plain row
+laboratory is). Beside an anchor the latter are left to it, and limits (what it feels, where it
+lives, what it cannot do), where who it is would be no answer. Each question is a plain row
 once; a share of them is dealt again into the dressed shapes. What else a persona's file says of
 it is asked in several wordings and shapes (topic fact). The rows come interleaved, so that every
 prefix of the list is balanced over topic, language and shape.

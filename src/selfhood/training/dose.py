@@ -3,7 +3,7 @@
     rate     ╭──╮
             ╱    ╲_                    warm-up, then a cosine that ends with the bound; once the
            ╱       ╲__                 identity passes, down to nothing in a few updates
-    update 1    40   ╲50        60     examined after 40 updates, then ever more rarely
+    update 1    80   ╲90       120     examined after 80 updates, then ever more rarely
                  ↑     ↑
                  passes  examined again: of the two, the one that drifted less is used
 
@@ -21,7 +21,7 @@ from typing import Protocol
 
 from selfhood.model.load import Loaded
 
-FIRST_EXAMINED = 40
+FIRST_EXAMINED = 80
 GROWTH = 1.5
 WARMING = 2
 COOLING = 10
