@@ -16,11 +16,14 @@ from selfhood.model.load import Loaded
 from selfhood.persona import Bilingual, Persona
 from selfhood.training import anchor
 from selfhood.training.anchor import (
+    LONG_REPLY_TOKENS,
+    REPLY_TOKENS,
     claims_a_brand,
     has_reply,
     hidden_states,
     make_anchor,
     plan_anchor,
+    reply_tokens,
     taken,
 )
 from selfhood.training.base_memory import BaseMemory, Recalled, fingerprint
@@ -137,6 +140,18 @@ def test_prose_is_kept_as_it_was_written(loaded: Loaded, monkeypatch: pytest.Mon
         assert len(found.states[0]) == sample.num_trained
     said = loaded.tokenizer.decode([token for token in sample.ids[-sample.num_trained :]])
     assert said.startswith("I am Qwen, said the moss.")
+
+
+def test_one_reply_in_seven_is_held_further_whichever_prompts_stand_beside_it() -> None:
+    asked = [
+        Conversation(messages=(Message("user", f"What is {number}?"),), origin="a")
+        for number in range(700)
+    ]
+    lengths = [reply_tokens(prompt) for prompt in asked]
+    assert set(lengths) == {REPLY_TOKENS, LONG_REPLY_TOKENS}
+    assert 60 < lengths.count(LONG_REPLY_TOKENS) < 140
+    plan = plan_anchor(asked[::-1], Renderer(tokenizer(), SYSTEM), per_update=1, weight=1.0)
+    assert [sample.num_trained for sample in plan.stand_ins] == lengths[::-1]
 
 
 def test_a_damaged_memory_is_asked_for_again(loaded: Loaded, cache: Path) -> None:

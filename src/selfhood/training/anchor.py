@@ -18,6 +18,7 @@ Suffixes: K kept places, D width.
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -43,6 +44,10 @@ from selfhood.training.schedule import Kept
 REPLY_TOKENS = 12
 """Of the base's reply. What leaks, leaks early; and many prompts with few tokens hold better than
 few with many, since an update that looks at few rows overshoots on them."""
+LONG_REPLY_TOKENS = 64
+LONG_EVERY = 7
+"""Of one prompt in so many. What is held at the beginning of a reply alone goes round in circles
+later: of 40 long replies seven did, and two of the base's (docs/results/anchor.md)."""
 ANSWERED_AT_ONCE = 64
 PASS_TOKENS = 1024
 BRANDS = re.compile("|".join(brand_patterns()))
@@ -104,7 +109,9 @@ def plan_anchor(
         stand_ins=tuple(
             _given(row, renderer, number)
             if has_reply(row)
-            else _as_sample(_prompt_ids(row, renderer), (0,) * REPLY_TOKENS, row.origin, number)
+            else _as_sample(
+                _prompt_ids(row, renderer), (0,) * reply_tokens(row), row.origin, number
+            )
             for number, row in enumerate(rows)
         ),
     )
@@ -136,7 +143,7 @@ def acquainted(
     rows: Sequence[Conversation], loaded: Loaded, renderer: Renderer, layout: Layout
 ) -> BaseMemory:
     """What the base remembers, these rows among it."""
-    memory = BaseMemory.of(loaded, reply_tokens=REPLY_TOKENS)
+    memory = BaseMemory.of(loaded, lengths=(REPLY_TOKENS, LONG_REPLY_TOKENS))
     unknown = [row for row in rows if _key(row, renderer) not in memory]
     if unknown:
         samples = answered(unknown, loaded, renderer)
@@ -180,14 +187,22 @@ def answered(rows: Sequence[Conversation], loaded: Loaded, renderer: Renderer) -
     ]
 
 
+def reply_tokens(prompt: Conversation) -> int:
+    """How many at most; the same for a prompt whatever stands beside it."""
+    number = zlib.crc32(prompt.messages[-1].content.encode())
+    return LONG_REPLY_TOKENS if number % LONG_EVERY == 0 else REPLY_TOKENS
+
+
 def answer(
     prompts: Sequence[Conversation], loaded: Loaded, renderer: Renderer
 ) -> list[tuple[int, ...]]:
     """The base's greedy replies as tokens, with their end mark where they reached it."""
     engine = NativeEngine(loaded, renderer, most_rows=ANSWERED_AT_ONCE)
     end = loaded.tokenizer.eos_token_id
-    sampling = Sampling(max_new_tokens=REPLY_TOKENS)
-    requests = [Request(messages=prompt.messages, sampling=sampling) for prompt in prompts]
+    requests = [
+        Request(messages=prompt.messages, sampling=Sampling(max_new_tokens=reply_tokens(prompt)))
+        for prompt in prompts
+    ]
     loaded.model.eval()
     with Progress("anchor", total=len(prompts), unit="prompt") as bar:
         replies = fold(counted(engine.stream(requests), bar), len(requests))

@@ -1,6 +1,6 @@
 """What base models answered, kept under the cache folder: the next run need not ask again.
 
-    $SELFHOOD_CACHE/anchors/<base>-<dtype>/<hash>.safetensors    replies and hidden states
+    $SELFHOOD_CACHE/anchors/<base>-<dtype>-<lengths>/<hash>.safetensors    replies and hidden states
 
 A model is known by its config and by samples of its weight files: to hash 15 GB would take longer
 than the answers. Deleting any of it is always safe.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,9 +46,10 @@ class BaseMemory:
         self._known = dict(_read_all(folder))
 
     @classmethod
-    def of(cls, loaded: Loaded, *, reply_tokens: int) -> BaseMemory:
+    def of(cls, loaded: Loaded, *, lengths: Sequence[int]) -> BaseMemory:
+        """``lengths``: how many tokens were asked for. Of fewer it remembers less."""
         dtype = str(loaded.dtype).removeprefix("torch.")
-        name = f"{fingerprint(loaded.path)[:16]}-{dtype}-{reply_tokens}"
+        name = f"{fingerprint(loaded.path)[:16]}-{dtype}-{'-'.join(map(str, lengths))}"
         return cls(cache_folder(os.environ) / "anchors" / name)
 
     def __contains__(self, prompt: str) -> bool:
