@@ -1,4 +1,4 @@
-# make try     a real Qwen2.5 learns who it is: nine minutes on two cores with AVX-512
+# make try     a real Qwen2.5 learns who it is: ten minutes on two cores with AVX-512
 # make test    everything that must hold; .ci/run calls exactly this
 #
 # A name and an author, Chinese then English; single quotes round one with a space:
