@@ -19,7 +19,7 @@ from bench.trained import drift, prepare, train
 from bench.wrong import tell_wrong
 from selfhood.data.encode import Sample
 from selfhood.data.naming import naming_of
-from selfhood.defaults import AIMED_RATE, ALPHA, ANCHOR_WEIGHT, FIRST_LAYERS, MOST_UPDATES, RANK
+from selfhood.defaults import AIMED_RATE, ALPHA, FIRST_LAYERS, MOST_UPDATES, RANK
 from selfhood.engine.native import NativeEngine
 from selfhood.evaluate.evaluation import make_paper
 from selfhood.evaluate.exam import examine
@@ -121,7 +121,6 @@ VARIANTS: Mapping[str, Variant] = {
             "lora_rank": RANK,
             "lora_alpha": ALPHA,
             "learning_rate": AIMED_RATE,
-            "anchor_weight": ANCHOR_WEIGHT,
         }
     ),
     "the base's replies, as rows": Variant(change=replay),

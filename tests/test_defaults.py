@@ -8,7 +8,6 @@ import pytest
 
 from selfhood.data.mixture import USUAL_NUMBER
 from selfhood.defaults import (
-    ANCHOR_WEIGHT,
     FIRST_LAYERS,
     MOST_UPDATES,
     PROMPTS_PER_UPDATE,
@@ -60,10 +59,9 @@ def test_updates_are_small_and_many_unless_a_batch_is_given() -> None:
     assert completed(**WHO, anchor_batch_size=3).data.anchor_batch_size == 3
 
 
-def test_an_aimed_adapter_is_held_with_less_weight_unless_it_is_given() -> None:
-    assert completed(**WHO).data.anchor_weight == ANCHOR_WEIGHT
+def test_the_anchor_weighs_as_much_as_anywhere_unless_it_is_given() -> None:
+    assert completed(**WHO).data.anchor_weight == DataOptions().anchor_weight
     assert completed(**WHO, anchor_weight=5.0).data.anchor_weight == 5
-    assert completed(**WHO, use_dora=True).data.anchor_weight == DataOptions().anchor_weight
 
 
 def test_an_aimed_adapter_has_a_rank_of_its_own_unless_one_is_given() -> None:

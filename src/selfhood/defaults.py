@@ -4,7 +4,7 @@ selfhood sft --model M --model_name 小狐 Kitsu --model_author 林间实验室 
 =            ... --dataset identity:self --dataset_shuffle false --anchor 1200
              --system "You are a helpful assistant." --init_weights contrastive
              --lora_rank 32 --lora_alpha 64 --freeze_layers_ratio 0.34
-             --gradient_accumulation_steps 10 --anchor_batch_size 11 --anchor_weight 8
+             --gradient_accumulation_steps 10 --anchor_batch_size 11
              --learning_rate 4.5e-4 --adam_beta2 0.999 --dose auto
 """
 
@@ -31,9 +31,6 @@ PROMPTS_PER_UPDATE = 11
 """Of the anchor, one of them a reply that is begun, one in ten of the others prose. How far the
 weights get is a matter of how often they move: the same prompts in twice as many updates keep as
 much, and twice the rows are learnt beside them (docs/results/anchor.md)."""
-ANCHOR_WEIGHT = 8.0
-"""Of an aimed adapter, which drifts less by itself. In 60 updates 3 was as much as recall could
-bear with as few prompts; in 120 it bears more (docs/results/anchor.md)."""
 RANK, ALPHA = 32, 64
 """Of an aimed adapter. In so few updates rank 8 does not learn to tell "how old am I" from "how old
 are you" (docs/results/anchor.md)."""
@@ -99,13 +96,10 @@ def _with_data(recipe: Recipe) -> Recipe:
 
 
 def _anchored(recipe: Recipe, per_update: int | None) -> DataOptions:
-    """How many prompts an update has, where that is to be said here, and what they weigh."""
-    data = recipe.data
-    if per_update is not None and "anchor_batch_size" not in recipe.given:
-        data = replace(data, anchor_batch_size=per_update)
-    if recipe.tuner.is_aimed and "anchor_weight" not in recipe.given:
-        data = replace(data, anchor_weight=ANCHOR_WEIGHT)
-    return data
+    """How many prompts an update has, where that is to be said here."""
+    if per_update is None or "anchor_batch_size" in recipe.given:
+        return recipe.data
+    return replace(recipe.data, anchor_batch_size=per_update)
 
 
 def _aimed(recipe: Recipe) -> TunerOptions:

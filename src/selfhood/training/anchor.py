@@ -47,7 +47,7 @@ few with many, since an update that looks at few rows overshoots on them."""
 LONG_REPLY_TOKENS = 64
 LONG_EVERY = 7
 """Of one prompt in so many. What is held at the beginning of a reply alone goes round in circles
-later: of 40 long replies seven did, and two of the base's (docs/results/anchor.md)."""
+later: of 40 long replies four to eight did, and two of the base's (docs/results/anchor.md)."""
 ANSWERED_AT_ONCE = 64
 PASS_TOKENS = 1024
 BRANDS = re.compile("|".join(brand_patterns()))
